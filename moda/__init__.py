@@ -1,0 +1,1 @@
+"""Tensors to motion, and motion to frames."""
