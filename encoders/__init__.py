@@ -1,0 +1,24 @@
+"""Media -> tensors. Names are imported on use, so that ``import encoders`` costs nothing."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOME = {
+    "encode_face": "face",
+    "list_faces": "face",
+    "FaceCandidate": "face",
+    "FaceError": "face",
+    "load_image": "image",
+    "ImageError": "image",
+    "FaceModelError": "landmarker",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -1,0 +1,271 @@
+"""Face encoder: a portrait -> SourceFace, or one typed error that says what is wrong with the picture.
+
+Head frame, units and thresholds: OC = outer-canthal distance, about 89 mm (see contracts.SourceFace).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from contracts import ModaError, SourceFace
+from encoders.headfit import HeadFit, fit_head
+from encoders.image import as_rgb
+from encoders.landmarker import FaceLandmarker, Landmarks
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from contracts import Array
+
+MAX_FACES = 5
+CROP = 2.3  # side of the head crop, in sizes of the face oval
+CROP_RISE = 0.10  # how far the crop is shifted up, in sides of itself: there is more head above a face than below
+DOMINANT = 1.5  # a face is meant without asking when its area is this many times the next one's
+FINEST_TILE = 384  # px: a face that fills too little of a tile of this side is too small to be used anyway
+
+OVAL = (
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150,
+    136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
+)  # fmt: skip
+CHIN = 152
+INNER_LIPS = (13, 14)
+LIDS = ((159, 145), (386, 374))  # upper, lower; right and left eye
+
+MIN_SIZE, SMALL_SIZE = 40.0, 90.0  # px per OC
+MAX_YAW, TURNED_YAW = 35.0, 20.0  # degrees
+MAX_PITCH = 25.0  # degrees
+MAX_GAP, OPEN_GAP = 0.45, 0.20  # OC between the inner lips
+SHUT_LIDS = 0.035  # OC between the lids
+BORDER = 0.02  # of the picture's shorter side
+CHIN_MARGIN = 0.10  # OC
+MAX_MISFIT = 0.055  # OC, rms of the skull vertices
+
+
+class FaceError(ModaError):
+    """The portrait cannot be animated as it is."""
+
+
+class NoFace(FaceError):
+    """No face was found."""
+
+
+class SeveralFaces(FaceError):
+    """Several faces of similar size, and none was chosen; ``candidates`` lists them."""
+
+    def __init__(self, candidates: tuple[FaceCandidate, ...]) -> None:
+        self.candidates = candidates
+        faces = ", ".join(f"{c.index} at ({c.centre[0]:.0f}, {c.centre[1]:.0f})" for c in candidates)
+        super().__init__(f"the picture shows {len(candidates)} faces; choose one with --face N: {faces}")
+
+
+class NoSuchFace(FaceError):
+    """A face was chosen that is not there."""
+
+
+class FaceTooSmall(FaceError):
+    """Too few pixels on the face."""
+
+
+class FaceCutOff(FaceError):
+    """Part of the face lies outside the picture, or at its very edge."""
+
+
+class FaceTurned(FaceError):
+    """The head is turned or tilted too far from the camera."""
+
+
+class MouthTooOpen(FaceError):
+    """The mouth is open too wide to be shut."""
+
+
+@dataclass(frozen=True)
+class FaceCandidate:
+    """One face of a picture, as listed for the user to choose from."""
+
+    index: int  # 1-based, from left to right
+    box: tuple[float, float, float, float]  # x0, y0, x1, y1 of the landmarks, px
+    size: float  # px between the outer eye corners, were the head turned to the camera
+    pose: tuple[float, float, float]  # pitch, yaw, roll, degrees
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        x0, y0, x1, y1 = self.box
+        return (x0 + x1) / 2, (y0 + y1) / 2
+
+
+def list_faces(image: str | Path | Array) -> tuple[FaceCandidate, ...]:
+    """The faces of a picture (file, or uint8 [H, W, 3] RGB), from left to right; empty if there are none.
+
+    Raises ImageError and FaceModelError.
+    """
+    rgb = as_rgb(image)
+    with FaceLandmarker(max_faces=MAX_FACES) as landmarker:
+        return _candidates(find_faces(landmarker, rgb))
+
+
+def encode_face(image: str | Path | Array, *, face: int | None = None) -> SourceFace:
+    """Encode the face of a portrait (file, or uint8 [H, W, 3] RGB).
+
+    ``face`` is the number :func:`list_faces` gives it. Without, the largest face is taken if its area is over 1.5
+    times the next one's. What is less than ideal but workable comes back in ``SourceFace.warnings``.
+
+    Raises ImageError, FaceModelError, and FaceError in one of its kinds.
+    """
+    rgb = as_rgb(image)
+    with FaceLandmarker(max_faces=MAX_FACES) as landmarker:
+        found = choose_face(find_faces(landmarker, rgb), face)
+    fit = fit_head(found.points)
+    warnings = check_face(found.points, fit, (rgb.shape[1], rgb.shape[0]))
+    return SourceFace(
+        image=rgb,
+        crop=head_crop(found.points, (rgb.shape[1], rgb.shape[0])),
+        landmarks=found.points,
+        vertices=fit.vertices,
+        fit_rotation=fit.rotation,
+        fit_scale=fit.scale,
+        fit_translation=fit.translation,
+        pose=fit.pose,
+        blendshapes=found.blendshapes,
+        skull_rms=fit.rms,
+        warnings=warnings,
+    )
+
+
+def find_faces(landmarker: FaceLandmarker, image: Array) -> list[Landmarks]:
+    """All faces of ``image``, from left to right, each landmarked on its own head crop.
+
+    MediaPipe's detector sees the picture at 128 x 128 and misses faces under about a sixth of it. Where the whole
+    picture gives none, overlapping square tiles of half the side are searched, then of a quarter, and so on.
+    """
+    height, width = image.shape[:2]
+    faces = landmarker.detect(image)
+    side = max(height, width)
+    while not faces and side > FINEST_TILE:
+        side //= 2
+        faces = [
+            found.moved(x, y)
+            for y in _tile_starts(height, side)
+            for x in _tile_starts(width, side)
+            for found in landmarker.detect(image[y : y + side, x : x + side])
+        ]
+    return _distinct([_landmark_on_crop(landmarker, image, found) for found in faces])
+
+
+def choose_face(faces: list[Landmarks], number: int | None) -> Landmarks:
+    """The face meant: number ``number`` (from 1), or the one clearly largest.
+
+    Raises NoFace, NoSuchFace or SeveralFaces.
+    """
+    if not faces:
+        raise NoFace("no face was found in the picture; use one that shows a face from the front, well lit")
+    if number is not None:
+        if not 1 <= number <= len(faces):
+            count = "1 face" if len(faces) == 1 else f"{len(faces)} faces"
+            raise NoSuchFace(f"there is no face {number}, the picture shows {count}; `moda faces` lists them")
+        return faces[number - 1]
+    by_area = sorted(faces, key=_area, reverse=True)
+    if len(by_area) > 1 and _area(by_area[0]) <= DOMINANT * _area(by_area[1]):
+        raise SeveralFaces(_candidates(faces))
+    return by_area[0]
+
+
+def check_face(points: Array, fit: HeadFit, image_size: tuple[int, int]) -> tuple[str, ...]:
+    """Refuse a face that cannot be animated well, and list what is wrong with one that can.
+
+    ``points`` are the landmarks [478, 3] px, ``image_size`` is (width, height) px.
+
+    Raises FaceTooSmall, FaceCutOff, FaceTurned or MouthTooOpen.
+    """
+    width, height = image_size
+    pitch, yaw, _ = fit.pose
+    if fit.scale < MIN_SIZE:
+        raise FaceTooSmall(
+            f"the face is too small ({fit.scale:.0f} px between the outer eye corners, {MIN_SIZE:.0f} needed); "
+            "use a larger picture or a closer one"
+        )
+    oval = points[list(OVAL), :2]
+    margin = np.concatenate([oval, (width, height) - oval]).min()
+    if margin < BORDER * min(width, height):
+        raise FaceCutOff("the face is cut off by the edge of the picture; use one with room around the whole head")
+    if abs(yaw) > MAX_YAW:
+        raise FaceTurned(f"the head is turned {abs(yaw):.0f} degrees to the side; use a picture within {MAX_YAW:.0f}")
+    if abs(pitch) > MAX_PITCH:
+        direction = "down" if pitch > 0 else "up"
+        raise FaceTurned(
+            f"the head is tilted {direction} {abs(pitch):.0f} degrees; use a picture within {MAX_PITCH:.0f}"
+        )
+    gap = float(fit.vertices[INNER_LIPS[0], 1] - fit.vertices[INNER_LIPS[1], 1])
+    if gap > MAX_GAP:
+        raise MouthTooOpen("the mouth is open too wide; use a picture with the mouth shut or nearly shut")
+
+    apertures = [fit.vertices[upper, 1] - fit.vertices[lower, 1] for upper, lower in LIDS]
+    cases = (
+        (fit.scale < SMALL_SIZE, f"the face is small ({fit.scale:.0f} px between the eyes): the video will be soft"),
+        (abs(yaw) > TURNED_YAW, f"the head is turned {abs(yaw):.0f} degrees: it will turn less than it might"),
+        (gap > OPEN_GAP, "the mouth is open: shutting it may look unnatural"),
+        (min(apertures) < SHUT_LIDS, "an eye is shut: it stays shut, without blink or gaze"),
+        (
+            height - points[CHIN, 1] < CHIN_MARGIN * fit.scale,
+            "the chin is close to the lower edge: the jaw has little room to move",
+        ),
+        (fit.rms > MAX_MISFIT, "this may not be a human face: the result may look odd"),
+    )
+    return tuple(text for holds, text in cases if holds)
+
+
+def head_crop(points: Array, image_size: tuple[int, int]) -> tuple[int, int, int]:
+    """x0, y0, side in px: the square around the head, moved and if need be shrunk to lie inside the picture."""
+    oval = points[list(OVAL), :2]
+    low, high = oval.min(0), oval.max(0)
+    side = min(float((high - low).max()) * CROP, *image_size)
+    corner = (low + high - side) / 2 - (0, CROP_RISE * side)
+    x0, y0 = (int(np.clip(round(c), 0, limit - int(side))) for c, limit in zip(corner, image_size, strict=True))
+    return x0, y0, int(side)
+
+
+def _landmark_on_crop(landmarker: FaceLandmarker, image: Array, face: Landmarks) -> Landmarks:
+    """The face detected again on its own crop, where the landmarks are finer; itself if it is not found there."""
+    x, y, side = head_crop(face.points, (image.shape[1], image.shape[0]))
+    if side < 1:
+        return face
+    again = [found.moved(x, y) for found in landmarker.detect(image[y : y + side, x : x + side])]
+    best = max(again, key=lambda found: _overlap(found, face), default=face)
+    return best if _overlap(best, face) > 0.5 else face
+
+
+def _distinct(faces: list[Landmarks]) -> list[Landmarks]:
+    """Each face once, from left to right."""
+    kept: list[Landmarks] = []
+    for face in sorted(faces, key=_area, reverse=True):
+        if all(_overlap(face, other) < 0.5 for other in kept):
+            kept.append(face)
+    return sorted(kept, key=lambda face: face.box[0] + face.box[2])
+
+
+def _candidates(faces: list[Landmarks]) -> tuple[FaceCandidate, ...]:
+    fits = [fit_head(face.points) for face in faces]
+    return tuple(
+        FaceCandidate(index, face.box, fit.scale, fit.pose)
+        for index, (face, fit) in enumerate(zip(faces, fits, strict=True), start=1)
+    )
+
+
+def _area(face: Landmarks) -> float:
+    x0, y0, x1, y1 = face.box
+    return (x1 - x0) * (y1 - y0)
+
+
+def _overlap(one: Landmarks, other: Landmarks) -> float:
+    """Intersection of the boxes over the smaller one's area."""
+    a, b = one.box, other.box
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    return max(width, 0) * max(height, 0) / max(min(_area(one), _area(other)), 1e-6)
+
+
+def _tile_starts(length: int, side: int) -> list[int]:
+    """Where tiles of ``side`` px that overlap by half start, so that they cover ``length`` px."""
+    last = max(length - side, 0)
+    return sorted({*range(0, last, side // 2), last})

@@ -1,0 +1,98 @@
+"""Picture files -> upright RGB uint8 arrays."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from contracts import ModaError
+
+if TYPE_CHECKING:
+    from contracts import Array
+
+#: Longest side kept, px: a larger picture is scaled down to it (the renderer never needs more than 2.3 x a face).
+MAX_SIDE = 4096
+
+
+class ImageError(ModaError):
+    """A picture cannot be used."""
+
+
+class ImageMissing(ImageError):
+    """There is no such file."""
+
+
+class ImageUnreadable(ImageError):
+    """The file is no picture, is damaged, or is in a format Pillow does not read."""
+
+
+class ImageTooLarge(ImageError):
+    """The picture has so many pixels that decoding it could exhaust the memory."""
+
+
+def load_image(path: str | Path, *, max_side: int = MAX_SIDE) -> Array:
+    """Read any picture Pillow reads as uint8 [H, W, 3] RGB.
+
+    The EXIF orientation is applied, transparency is flattened onto white, grey and 16-bit pictures become 8-bit RGB,
+    an animation gives its first frame, and a picture longer than ``max_side`` px is scaled down to it.
+
+    Raises ImageMissing, ImageUnreadable or ImageTooLarge.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ImageMissing(f"{path} is a folder; name one picture file in it")
+    if not path.is_file():
+        raise ImageMissing(f"there is no picture {path}; check the path")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit proper is twice that size
+            with Image.open(path) as picture:
+                picture.draft("RGB", (max_side, max_side))  # lets a huge JPEG be decoded at a fraction of its size
+                return _to_rgb(picture, max_side)
+    except Image.DecompressionBombError as error:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+        raise ImageTooLarge(f"{path.name} has over {limit} million pixels; scale it down and try again") from error
+    except UnidentifiedImageError as error:
+        raise ImageUnreadable(f"{path.name} is not a picture that can be read; save it as PNG or JPEG") from error
+    except MemoryError as error:
+        raise ImageTooLarge(f"{path.name} does not fit in memory; scale it down and try again") from error
+    except PermissionError as error:
+        raise ImageUnreadable(f"{path} may not be read; change its permissions") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:  # Pillow's decoders raise all of these
+        raise ImageUnreadable(f"{path.name} is damaged or cut short ({error}); export it again") from error
+
+
+def as_rgb(image: str | Path | Array) -> Array:
+    """The picture itself, or the picture of that name, as uint8 [H, W, 3] RGB.
+
+    Raises ImageError for an array of another shape or type, and as :func:`load_image`.
+    """
+    if isinstance(image, str | Path):
+        return load_image(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ImageError(f"an image array must be uint8 [H, W, 3] RGB, not {image.dtype} {list(image.shape)}")
+    return np.ascontiguousarray(image)
+
+
+def _to_rgb(picture: Image.Image, max_side: int) -> Array:
+    image = ImageOps.exif_transpose(picture)
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        image = _to_8_bit(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image = image.convert("RGB")
+    image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS, reducing_gap=3)
+    return np.array(image)
+
+
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits, 32 bits or floating point to 8 bits; Pillow's own conversion clips instead of scaling."""
+    grey = np.nan_to_num(np.asarray(image, np.float32))
+    peak = float(grey.max(initial=0.0))
+    white = 1.0 if image.mode == "F" and peak <= 1.0 else 255.0 if peak <= 255.0 else max(65535.0, peak)
+    return Image.fromarray((grey.clip(0, white) * (255.0 / white) + 0.5).astype(np.uint8))
