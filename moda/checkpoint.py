@@ -1,0 +1,190 @@
+"""Weights on disk: our own checkpoints, and the adapter for the published MoDA network.
+
+This is the only file in which foreign names appear.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from contracts import ModaError
+from moda.config import ONE, ModelConfig
+from moda.model import MMDiT
+from moda.motion import MotionSpace
+
+FORMAT = "moda-mmdit-1"
+
+
+class WeightsError(ModaError):
+    """A weights file that is missing, damaged, or of another network."""
+
+
+def save_checkpoint(
+    path: str | Path, model: MMDiT, space: MotionSpace, notes: Mapping[str, str] | None = None,
+    dtype: torch.dtype = torch.float16,
+) -> None:  # fmt: skip
+    """Write model and motion space as one safetensors file; ``notes`` join its metadata (data, steps, licence)."""
+    tensors = {f"model.{name}": value.detach().to(dtype) for name, value in model.state_dict().items()}
+    tensors |= {f"space.{name}": value.float() for name, value in space.tensors().items()}
+    tensors = {name: value.cpu().contiguous() for name, value in tensors.items()}
+    metadata = {**(notes or {}), "format": FORMAT, "config": model.config.to_json(), "space": space.name}
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        save_file(tensors, temporary, metadata)
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def load_checkpoint(
+    path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> tuple[MMDiT, MotionSpace]:
+    """The model, in eval mode on ``device`` and in ``dtype``, and its motion space. Raises WeightsError."""
+    remedy = "give the path of a file written by moda.checkpoint.save_checkpoint"
+    if not Path(path).is_file():
+        raise WeightsError(f"no motion model at {path}; {remedy}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} cannot be read as safetensors ({error}); {remedy}") from error
+    if metadata.get("format") != FORMAT:
+        raise WeightsError(f"{path} is not a {FORMAT} checkpoint; {remedy}")
+    try:
+        config = ModelConfig.from_json(metadata["config"])
+        space = MotionSpace.from_tensors(metadata["space"], _under(tensors, "space."))
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path} was written by another version of moda ({error}); export it again") from error
+    model = assemble(config, _under(tensors, "model."), str(path))
+    return model.to(device, dtype).eval(), space
+
+
+def assemble(config: ModelConfig, state: Mapping[str, Tensor], source: str) -> MMDiT:
+    """A model that holds exactly ``state``, as float32. Raises WeightsError where names or shapes differ."""
+    with torch.device("meta"):
+        model = MMDiT(config)
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    given = {name: tuple(value.shape) for name, value in state.items()}
+    if expected != given:
+        wrong = sorted(name for name in expected.keys() | given.keys() if expected.get(name) != given.get(name))
+        raise WeightsError(
+            f"{source} does not fit its own config: {len(wrong)} tensors are missing, unknown or of another shape, "
+            f"{wrong[0]} first; fetch the file again"
+        )
+    model.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)
+    return model.requires_grad_(True)
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+# ---- the published network ------------------------------------------------------------------------------------------
+
+_PREFIX = "talking_head_dit."
+
+#: Embedders and head: published module -> ours.
+_MODULES = {
+    "motion_embedder.mlp.0": "motion_in.0",
+    "motion_embedder.mlp.2": "motion_in.2",
+    "identity_embedder.mlp.0": "identity_in.0",
+    "identity_embedder.mlp.2": "identity_in.2",
+    "time_embedder.mlp.0": "time_in.0",
+    "time_embedder.mlp.2": "time_in.2",
+    "audio_embedder.proj1": "audio_in.layers.0",
+    "audio_embedder.proj2": "audio_in.layers.2",
+    "audio_embedder.proj3": "audio_in.layers.4",
+    "final_layer.linear": "head.linear",
+    "final_layer.adaLN_modulation.1": "head.modulation",
+}
+
+#: The published block list of each stage but the last, and per stream the spelling of
+#: (qkv, modulation, q and k norm, proj, MLP).
+_STAGES = (
+    ("blocks4", {
+        "motion": ("xs", "xs", "xs_{}_norm", "xs_proj", "xs_mlp"),
+        "audio": ("au1", "audio1", "au_{}_norm1", "au_proj1", "audio_mlp1"),
+        "emotion": ("au2", "audio2", "au_{}_norm2", "au_proj2", "audio_mlp2"),
+        "identity": ("au3", "audio3", "au_{}_norm3", "au_proj3", "audio_mlp3"),
+    }),
+    ("blocks2", {
+        "motion": ("xs", "xs", "xs_{}_norm", "xs_proj", "xs_mlp"),
+        "audio+emotion+identity": ("au", "audio", "au_{}_norm", "au_proj", "audio_mlp"),
+    }),
+)  # fmt: skip
+
+
+def load_published(state_dict: Mapping[str, Tensor]) -> MMDiT:
+    """The published network as an :class:`MMDiT`, on CPU, in float32 and eval mode; widths are read off the tensors.
+
+    Every published tensor is used exactly once. Three more may be there: ``scheduler.sigmas``, a table that
+    :mod:`moda.flow` computes; ``null_motion_feat``, which nothing reads; and ``null_audio_feat``, which the published
+    code can lose (it is a parameter only on CPU). Where that is absent, one normal draw of seed 42 stands in, the same
+    for all 12 layers. Raises WeightsError.
+    """
+    theirs = dict(state_dict)
+    for unused in ("scheduler.sigmas", "null_motion_feat"):
+        theirs.pop(unused, None)
+    null_audio = theirs.pop("null_audio_feat", None)
+    ours: dict[str, Tensor] = {}
+
+    def take(name: str) -> Tensor:
+        try:
+            return theirs.pop(_PREFIX + name)
+        except KeyError:
+            raise WeightsError(f"the published weights lack {_PREFIX + name}; fetch moda/net-200.pth again") from None
+
+    def move(published: str, own: str) -> None:
+        for kind in ("weight", "bias"):
+            ours[f"{own}.{kind}"] = take(f"{published}.{kind}")
+
+    def qk_norm(published: str) -> Tensor:
+        return torch.stack([take(published.format(side) + ".weight") for side in "qk"])[:, None]
+
+    for published, own in _MODULES.items():
+        move(published, own)
+    ours["audio_in.norm.weight"] = take("audio_embedder.norm.weight")
+    ours["emotion_table"] = take("emo_embedder.embedding_table.weight")
+    hidden, audio_dim = ours["audio_in.layers.0.weight"].shape
+    *early, single = (stage.depth for stage in ModelConfig.base().plan)
+
+    for i, ((kind, streams), depth) in enumerate(zip(_STAGES, early, strict=True)):
+        for j in range(depth):
+            block = f"{kind}.{j}"
+            for stream, (qkv, modulation, norm, proj, mlp) in streams.items():
+                own = f"stages.{i}.{j}.streams.{stream}"
+                move(f"{block}.attn1.qkv_{qkv}", f"{own}.qkv")
+                move(f"{block}.attn1.{proj}", f"{own}.proj")
+                move(f"{block}.{mlp}.fc1", f"{own}.mlp.fc1")
+                move(f"{block}.{mlp}.fc2", f"{own}.mlp.fc2")
+                move(f"{block}.adaLN_modulation_{modulation}.1", f"{own}.modulation")
+                ours[f"{own}.qk_norm"] = qk_norm(f"{block}.attn1.{norm}")
+    for j in range(single):
+        block, own = f"blocks.{j}", f"stages.{len(_STAGES)}.{j}.streams.{ONE}"
+        for kind in ("weight", "bias"):  # "qkv_xs" is qkv over fc1 ...
+            qkv_fc1 = take(f"{block}.qkv_xs.{kind}")
+            ours[f"{own}.qkv.{kind}"], ours[f"{own}.mlp.fc1.{kind}"] = qkv_fc1.tensor_split([3 * hidden])
+        proj_fc2 = take(f"{block}.linear2.weight")  # ... and "linear2" proj beside fc2, under one bias
+        ours[f"{own}.proj.weight"], ours[f"{own}.mlp.fc2.weight"] = proj_fc2.tensor_split([hidden], dim=1)
+        ours[f"{own}.proj.bias"] = take(f"{block}.linear2.bias")
+        move(f"{block}.adaLN_modulation_xs.1", f"{own}.modulation")
+        ours[f"{own}.qk_norm"] = qk_norm(f"{block}.attn1.xs_{{}}_norm")
+
+    if theirs:
+        raise WeightsError(f"{len(theirs)} tensors are no part of the published network, {min(theirs)} first")
+    if null_audio is None:
+        null_audio = torch.randn(audio_dim // 12, generator=torch.Generator().manual_seed(42))
+    ours["null_audio"] = null_audio.flatten().repeat(audio_dim // null_audio.numel())
+    heads = hidden // ours["stages.0.0.streams.motion.qk_norm"].shape[-1]
+    return assemble(ModelConfig.base(audio_dim, hidden, heads), ours, "the published MoDA network").eval()

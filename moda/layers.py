@@ -1,0 +1,87 @@
+"""Small parts of the network: embedders, norm, modulation, rotary positions.
+
+Shapes: B batch, N tokens, D hidden, H heads, C = D / H.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def rms_norm(x: Tensor) -> Tensor:
+    """RMS norm without a weight: the modulation that follows is its weight."""
+    return F.rms_norm(x, x.shape[-1:], eps=1e-6)
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    return torch.addcmul(x + shift, x, scale)  # x (1 + scale) + shift
+
+
+def sinusoid(t: Tensor, features: int, max_period: float = 10_000.0) -> Tensor:
+    """``[cos | sin]`` features of a scalar, [B] -> [B, features]."""
+    half = features // 2
+    frequency = torch.exp(-math.log(max_period) / half * torch.arange(half, device=t.device, dtype=torch.float32))
+    angle = t.float()[:, None] * frequency
+    return torch.cat([angle.cos(), angle.sin()], dim=-1)
+
+
+def rope_angles(length: int, head_dim: int, theta: float) -> Tensor:
+    """Rotary angles of positions 0 .. length - 1, [N, C / 2] (RoFormer, arXiv 2104.09864)."""
+    frequency = theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
+    return torch.arange(length, dtype=torch.float32)[:, None] * frequency
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn neighbouring channel pairs: x [B, N, ..., C], cos and sin [N, 1.., C / 2]."""
+    a, b = x.unflatten(-1, (-1, 2)).unbind(-1)
+    return torch.stack((a * cos - b * sin, a * sin + b * cos), dim=-1).flatten(-2).to(x.dtype)
+
+
+class Embedder(nn.Sequential):
+    """Linear, SiLU, linear: motion, identity and time each come in through one."""
+
+    def __init__(self, features: int, hidden: int) -> None:
+        super().__init__(nn.Linear(features, hidden), nn.SiLU(), nn.Linear(hidden, hidden))
+
+
+class AudioEmbedder(nn.Module):
+    """Audio tokens [B, T, A] -> [B, T, D]."""
+
+    def __init__(self, features: int, hidden: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, hidden)
+        )
+        self.norm = nn.RMSNorm(hidden, eps=1e-6)
+
+    def forward(self, audio: Tensor) -> Tensor:
+        return self.norm(self.layers(audio))
+
+
+class MLP(nn.Module):
+    """``bias=False`` drops the output bias, for blocks where the attention projection beside it has one."""
+
+    def __init__(self, hidden: int, ratio: int, bias: bool = True) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(hidden, ratio * hidden)
+        self.fc2 = nn.Linear(ratio * hidden, hidden, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
+
+
+class Head(nn.Module):
+    """Modulated norm and projection to the velocity."""
+
+    def __init__(self, hidden: int, out: int) -> None:
+        super().__init__()
+        self.modulation = nn.Linear(hidden, 2 * hidden)
+        self.linear = nn.Linear(hidden, out)
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        shift, scale = self.modulation(c)[:, None].chunk(2, dim=-1)
+        return self.linear(modulate(rms_norm(x), shift, scale))

@@ -1,0 +1,119 @@
+"""The 70 numbers a frame of motion is made of, their normalisation, and motion files."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from contracts import FPS, ModaError, Motion
+
+#: The layout of a frame. Units in space ``mesh``: expression and translation OC (1 OC is the distance of the outer eye
+#: corners, about 89 mm), scale a ratio, angles degrees. In space ``liveportrait`` they are the published model's.
+MOTION_DIM = 70
+EXPRESSION = slice(0, 63)  # 21 keypoints x (x, y, z)
+SCALE = slice(63, 64)
+TRANSLATION = slice(64, 67)  # x, y, z
+PITCH = slice(67, 68)  # + looks down
+YAW = slice(68, 69)  # + turns to the image right
+ROLL = slice(69, 70)  # + counter-clockwise on screen
+ROTATION = slice(67, 70)
+POSE = slice(63, 70)  # all but the expression
+
+EPSILON = 1e-5  # of the published normalisation; it dominates the near-constant depth channels there
+
+FORMAT = "moda-motion-1"
+
+
+class MotionError(ModaError):
+    """A motion that cannot be read, written or used."""
+
+
+@dataclass(frozen=True)
+class MotionSpace:
+    """A coordinate system of motion and its statistics, all float32 [70].
+
+    ``noise`` scales the Gaussian that the flow starts from, per channel: 1 is the published model; below 1 the sound
+    has more and chance less to say.
+    """
+
+    name: str  # "mesh" or "liveportrait"
+    mean: Tensor
+    std: Tensor
+    noise: Tensor
+
+    def __post_init__(self) -> None:
+        if self.name not in ("mesh", "liveportrait"):
+            raise ValueError(f"unknown motion space {self.name!r}")
+        if any(tensor.shape != (MOTION_DIM,) for tensor in self.tensors().values()):
+            raise ValueError(f"the statistics of a motion space have {MOTION_DIM} numbers each")
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """Motion [..., 70] in units -> the space of the network."""
+        return (x - self.mean.to(x)) / (self.std.to(x) + EPSILON)
+
+    def denormalise(self, z: Tensor) -> Tensor:
+        return z * (self.std.to(z) + EPSILON) + self.mean.to(z)
+
+    @property
+    def rest(self) -> Tensor:
+        """The motion of a face that does nothing, [70] in units: neutral, unmoved, at its own size."""
+        rest = torch.zeros(MOTION_DIM) if self.name == "mesh" else self.mean.clone()
+        if self.name == "mesh":
+            rest[SCALE] = 1.0
+        return rest
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"mean": self.mean, "std": self.std, "noise": self.noise}
+
+    @classmethod
+    def from_tensors(cls, name: str, tensors: Mapping[str, Tensor]) -> MotionSpace:
+        """Inverse of :meth:`tensors`; without ``noise`` it is 1. Raises KeyError, ValueError."""
+        mean = tensors["mean"].float()
+        return cls(name, mean, tensors["std"].float(), tensors.get("noise", torch.ones_like(mean)).float())
+
+
+def save_motion(path: str | Path, motion: Motion) -> None:
+    """Write a motion as npz (``frames`` float32 [T, 70], ``space``, ``fps``, ``format``). Raises MotionError."""
+    frames = np.asarray(motion.frames, dtype=np.float32)
+    if frames.ndim != 2 or frames.shape[1] != MOTION_DIM or not np.isfinite(frames).all():
+        raise MotionError(f"a motion is finite numbers [T, {MOTION_DIM}], not {frames.shape}; sample or track it again")
+    path = Path(path)
+    temporary = ""
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            np.savez_compressed(file, frames=frames, space=motion.space, fps=motion.fps, format=FORMAT)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise MotionError(f"cannot write {path} ({error.strerror}); choose a folder that has room") from error
+    finally:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def load_motion(path: str | Path) -> Motion:
+    """Read a file of :func:`save_motion`. Raises MotionError."""
+    remedy = "give a file written with --save-motion"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if str(file["format"]) != FORMAT:
+                raise MotionError(f"{path} holds motion of another format, {file['format']}; {remedy} by this version")
+            motion = Motion(file["frames"].astype(np.float32), str(file["space"]), int(file["fps"]))
+    except FileNotFoundError:
+        raise MotionError(f"no motion file at {path}; {remedy}") from None
+    except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise MotionError(f"{path} is not a moda motion file; {remedy}") from error
+    frames = motion.frames
+    if frames.ndim != 2 or frames.shape[1] != MOTION_DIM or not len(frames) or not np.isfinite(frames).all():
+        raise MotionError(f"{path} holds no finite [T, {MOTION_DIM}] motion; {remedy}")
+    if motion.fps != FPS:
+        raise MotionError(f"{path} runs at {motion.fps} frames a second, not {FPS}; {remedy}")
+    return motion
