@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -110,9 +111,26 @@ def test_no_machine_paths(tracked):
     assert found == []
 
 
-@pytest.mark.parametrize("file", ["requirements.txt", "requirements-dev.txt"])
+REQUIREMENTS = ("requirements.txt", "requirements-dev.txt", "requirements-train.txt")
+
+
+@pytest.mark.parametrize("file", REQUIREMENTS)
 def test_requirements_are_pinned(file):
     assert [line for line in requirements(file) if not re.fullmatch(r"[\w-]+==[\w.]+", line)] == []
+
+
+def test_every_import_is_required():
+    """What is imported is asked for by name, and not found by the luck of another package's dependencies."""
+    distributions = packages_distributions()
+    declared = {line.split("==")[0].lower() for file in REQUIREMENTS for line in requirements(file)}
+    names = set().union(*(imported(path) for room in ROOMS for path in sources(room)))
+    foreign = names - set(sys.stdlib_module_names) - set(ROOMS)
+    undeclared = {
+        name
+        for name in foreign
+        if name.lower() not in declared and not declared & {owner.lower() for owner in distributions.get(name, [])}
+    }
+    assert undeclared == set()
 
 
 def test_both_opencv_packages_have_one_version():
@@ -123,7 +141,8 @@ def test_both_opencv_packages_have_one_version():
 
 def test_the_notice_names_every_dependency_and_every_binary(tracked):
     notice = (ROOT / "NOTICE").read_text("utf-8")
-    packages = [line.split("==")[0] for line in requirements("requirements.txt")]
+    files = ("requirements.txt", "requirements-train.txt")
+    packages = [line.split("==")[0] for file in files for line in requirements(file)]
     assert [name for name in packages if not re.search(rf"^- {re.escape(name)}\b", notice, re.MULTILINE)] == []
     binaries = [path.relative_to(ROOT).as_posix() for path in tracked if not is_text(path)]
     assert [name for name in binaries if name not in notice] == []
