@@ -1,0 +1,120 @@
+"""The plane and the head: image-frame helpers that every layer of the mesh renderer shares.
+
+Render frame: px of the rendered square, x right, y up (so y is minus the row), z to the viewer. It is the image frame
+of ``contracts.SourceFace``, moved to the crop and scaled to the output size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from contracts import Array
+
+NECK_PIVOT = np.array([0.0, -0.56, -0.67], np.float32)  # OC, head frame: heads turn about the neck, not their middle
+MAX_YAW, MAX_PITCH, MAX_ROLL = 18.0, 15.0, 15.0  # degrees from the portrait
+MAX_TRANSLATION = 0.10  # OC; further, the head leaves the shoulders
+SCALE_RANGE = 0.08
+_KNEE = 0.75
+
+
+def smoothstep(x: Array, low: float, high: float) -> Array:
+    """0 below ``low``, 1 above ``high``, a smooth cubic between."""
+    t = np.clip((x - low) / (high - low), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def ramp(x: float, low: float, high: float) -> float:
+    """``smoothstep`` of one number."""
+    t = min(max((x - low) / (high - low), 0.0), 1.0)
+    return t * t * (3 - 2 * t)
+
+
+def soft_clamp(x: float, limit: float) -> float:
+    """``x`` up to three quarters of ``limit``, then bent so that it never exceeds it: no head stops dead."""
+    knee = _KNEE * limit
+    if abs(x) <= knee:
+        return x
+    return float(np.copysign(knee + (limit - knee) * np.tanh((abs(x) - knee) / (limit - knee)), x))
+
+
+def rotation(pitch: float, yaw: float, roll: float) -> Array:
+    """Rz(roll) Ry(yaw) Rx(pitch), float32 [3, 3]; degrees, + down, + image right, + counter-clockwise on screen."""
+    (cp, cy, cr), (sp, sy, sr) = np.cos(np.radians([pitch, yaw, roll])), np.sin(np.radians([pitch, yaw, roll]))
+    rx = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
+    ry = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    rz = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
+    return (rz @ ry @ rx).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class HeadFit:
+    """Where the head frame sits in the render frame: ``unit * rotation @ vertex + origin``."""
+
+    rotation: Array  # float32 [3, 3]
+    unit: float  # px per OC
+    origin: Array  # float32 [3] px
+    yaw: float  # degrees, the portrait's own
+
+    @property
+    def pivot(self) -> Array:
+        return self.to_render(NECK_PIVOT)
+
+    def to_render(self, vertices: Array) -> Array:
+        """float32 [..., 3] OC, head frame -> px, render frame."""
+        return (vertices @ self.rotation.T * np.float32(self.unit) + self.origin).astype(np.float32)
+
+    def to_head(self, points: Array) -> Array:
+        """The inverse of ``to_render``."""
+        return ((points - self.origin) @ self.rotation / np.float32(self.unit)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class HeadMotion:
+    """A similarity of the render frame about the neck pivot."""
+
+    rotation: Array  # float32 [3, 3], times scale
+    pivot: Array  # float32 [3] px
+    shift: Array  # float32 [3] px
+
+    def __call__(self, points: Array) -> Array:
+        """float32 [..., 3] px -> px, render frame. Exact where nothing moves."""
+        return (points - self.pivot) @ self.rotation.T + (self.pivot + self.shift)
+
+    @classmethod
+    def of(cls, frame: Array, fit: HeadFit) -> HeadMotion:
+        """The head motion of one motion row, float32 [70], clamped to what a single portrait can show."""
+        pitch, yaw, roll = (float(x) for x in frame[67:70])
+        turned = rotation(soft_clamp(pitch, MAX_PITCH), clamp_yaw(yaw, fit.yaw), soft_clamp(roll, MAX_ROLL))
+        scale = 1 + soft_clamp(float(frame[63]) - 1, SCALE_RANGE)
+        shift = [fit.unit * soft_clamp(float(t), MAX_TRANSLATION) for t in frame[64:67]]
+        return cls(turned * np.float32(scale), fit.pivot, np.array(shift, np.float32))
+
+    def affine(self, points: Array) -> Array:
+        """What the motion does on the picture to the plane of three render-frame ``points``, float32 [3, 3].
+
+        Returns float64 [2, 3], rest px -> moved px, both as (column, row).
+        """
+        rest, moved = points[:, :2] * [1, -1], self(points)[:, :2] * [1, -1]
+        return solve_affine(rest, moved)
+
+
+def solve_affine(source: Array, target: Array) -> Array:
+    """The affine map of three points onto three: float64 [2, 3]."""
+    return np.linalg.solve(np.column_stack([source, np.ones(3)]).astype(np.float64), target.astype(np.float64)).T
+
+
+def clamp_yaw(yaw: float, portrait: float) -> float:
+    """Yaw from the portrait, in degrees; a face already turned cannot show the cheek it hides."""
+    turned = abs(portrait)
+    back = yaw * portrait < 0  # towards frontal
+    if turned > 20:
+        limit = 4.0 if back else 8.0
+    elif turned > 8 and back:
+        limit = max(4.0, MAX_YAW - 0.5 * turned)
+    else:
+        limit = MAX_YAW
+    return soft_clamp(yaw, limit)

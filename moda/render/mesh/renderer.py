@@ -1,0 +1,75 @@
+"""The mesh renderer: warps one photo with a face mesh and paints what the photo does not show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from moda.render.base import check_motion, check_size
+from moda.render.mesh.expression import SHUT_GAP, Expression, lip_gap
+from moda.render.mesh.geometry import HeadFit, HeadMotion
+from moda.render.mesh.seam import snap_seam
+from moda.render.mesh.warp import Warp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from contracts import Array, SourceFace
+
+
+@dataclass(frozen=True)
+class MeshPortrait:
+    """All that is made once per portrait."""
+
+    photo: Array  # uint8 [S, S, 3] RGB, the head crop
+    fit: HeadFit
+    expression: Expression
+    points: Array  # float32 [478, 3] px, render frame
+    warp: Warp
+
+
+class MeshRenderer:
+    """Renderer of the motion space ``mesh`` (see ``contracts.Motion``). No weights, no GPU, deterministic."""
+
+    space = "mesh"
+
+    def prepare(self, face: SourceFace, size: int) -> MeshPortrait:
+        """Crop, resize, mesh, matte and patches. ``size``: even, 256 to 1024 px, else RenderError."""
+        check_size(size)
+        x0, y0, side = face.crop
+        crop = face.image[y0 : y0 + side, x0 : x0 + side]
+        shrinks = size < side
+        photo = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+        zoom = size / side
+        fit = HeadFit(
+            rotation=np.asarray(face.fit_rotation, np.float32),
+            unit=float(face.fit_scale) * zoom,
+            origin=((face.fit_translation - np.float32([x0, -y0, 0])) * zoom).astype(np.float32),
+            yaw=float(face.pose[1]),
+        )
+        points = ((face.landmarks - np.float32([x0, y0, 0])) * np.float32([1, -1, -1]) * zoom).astype(np.float32)
+        if lip_gap(face.vertices) < SHUT_GAP:
+            points = snap_seam(photo, points)
+        expression = Expression(fit.to_head(points))
+        return MeshPortrait(
+            photo=photo, fit=fit, expression=expression, points=points, warp=Warp.of(photo, points, fit)
+        )
+
+    def render(self, prepared: MeshPortrait, frames: Array) -> Iterator[Array]:
+        """Yield a uint8 [S, S, 3] RGB frame per row of ``frames``, float32 [n, 70]."""
+        check_motion(frames)
+        for row in np.asarray(frames, np.float32):
+            yield self._frame(prepared, row)
+
+    def _frame(self, portrait: MeshPortrait, row: Array) -> Array:
+        shape = portrait.expression(row[:63].reshape(21, 3))
+        motion = HeadMotion.of(row, portrait.fit)
+        # As a displacement from the portrait's points, so that no motion is exactly no motion.
+        shift = (shape.vertices - portrait.expression.rest) @ portrait.fit.rotation.T * np.float32(portrait.fit.unit)
+        points = portrait.points + shift
+        moved = portrait.warp.move(points, motion)
+        source = portrait.warp.backward_map(moved)
+        return cv2.remap(portrait.photo, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -1,0 +1,184 @@
+"""The mesh that carries the picture: face, grid and rings; what moves with the head; the backward map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from scipy.spatial import Delaunay
+
+from moda.render.mesh.geometry import NECK_PIVOT, smoothstep
+from moda.render.mesh.matte import distance_outside, head_matte
+from moda.render.mesh.topology import OVAL, face_mesh
+
+if TYPE_CHECKING:
+    from contracts import Array
+    from moda.render.mesh.geometry import HeadFit, HeadMotion
+
+GRID = 34  # points along a side
+RINGS = (0.07, 0.20)  # OC outside the oval
+NEAR_OVAL = 0.06  # OC: grid points nearer are dropped
+DEPTH_FALLOFF = 0.50  # OC, from the depth of the oval to that of the pivot; shorter tears the ears
+FACE_VERTICES = 468  # of the triangulated mesh; the ten iris vertices carry no triangle
+_BACK_OF_FLIPPED = 30.0  # px: flipped triangles stay, behind; culling them leaves specks
+
+
+@dataclass(frozen=True)
+class Warp:
+    """A triangulated portrait."""
+
+    rest: Array  # float32 [N, 3] px, render frame: 468 face vertices, then the surroundings
+    triangles: Array  # int32 [M, 3]
+    orientation: Array  # float32 [M], sign of the area at rest
+    weight: Array  # float32 [N - 468, 1], how far the surroundings follow the head: 0 pinned, 1 rigid
+    follow: Array  # float32 [N - 468, 36], how they follow the displacement of the oval
+    order: Array  # float32 [N - 468] px, added to their depth when sorting
+    size: int
+
+    @classmethod
+    def of(cls, photo: Array, points: Array, fit: HeadFit) -> Warp:
+        """Build the mesh of ``photo``, uint8 [S, S, 3]; ``points``: float32 [478, 3] px, render frame."""
+        size, unit = photo.shape[0], fit.unit
+        oval = points[list(OVAL)]
+        around, distance = _surroundings(oval[:, :2], size, unit)
+        offsets = np.linalg.norm(around[:, None] - oval[None, :, :2], axis=-1)  # [G, 36] px
+        nearness = (np.maximum(offsets, 1e-3) / unit) ** -3
+        nearness /= nearness.sum(axis=1, keepdims=True)
+
+        pivot_depth = float(fit.to_render(NECK_PIVOT)[2])
+        border_depth = nearness @ oval[:, 2]
+        depth = border_depth + (pivot_depth - border_depth) * (1 - np.exp(-distance / DEPTH_FALLOFF))
+
+        matte_distance = distance_outside(head_matte(photo, points, fit)) / (192 * unit / size)  # OC
+        columns = np.clip(around * [1, -1] * (192 / size), 0, 191).astype(int)
+        outside = matte_distance[columns[:, 1], columns[:, 0]]
+        attached = np.exp(-((np.maximum(outside - 0.10, 0) / 0.16) ** 2))
+
+        edge = np.minimum(np.minimum(around[:, 0], size - around[:, 0]), np.minimum(-around[:, 1], size + around[:, 1]))
+        inside = smoothstep(edge / size, 0, 0.10)
+        rigid = _rigidity(around, distance, points, fit)
+        follow = nearness * (np.exp(-((distance / 0.3) ** 2)) * attached * inside)[:, None]
+
+        rest = np.concatenate([points[:FACE_VERTICES], np.column_stack([around, depth])]).astype(np.float32)
+        triangles = _triangulate(rest[:, :2], len(around))
+        return cls(
+            rest=rest,
+            triangles=triangles,
+            orientation=np.sign(_areas(rest, triangles)),
+            weight=(rigid * attached * inside)[:, None].astype(np.float32),
+            follow=follow.astype(np.float32),
+            order=(-1.5 - 3 * unit * (1 - attached)).astype(np.float32),
+            size=size,
+        )
+
+    def move(self, points: Array, motion: HeadMotion) -> Array:
+        """Where all vertices go, float32 [N, 3] px, for the face's expression ``points``, [478, 3] px, head at rest."""
+        face = points[:FACE_VERTICES]
+        around = self.rest[FACE_VERTICES:]
+        oval = list(OVAL)
+        carried = around + self.follow @ (points[oval] - self.rest[oval])
+        return np.concatenate([motion(face), carried + self.weight * (motion(carried) - carried)])
+
+    def backward_map(self, moved: Array) -> Array:
+        """Where in the photo each px of the frame comes from: float32 [S, S, 2] (column, row) for ``cv2.remap``.
+
+        Rasterised with a z-buffer at half resolution, as a displacement, so that it upsamples without loss.
+        """
+        half, size = self.size // 2, self.size
+        flipped = np.flatnonzero(np.sign(_areas(moved, self.triangles)) != self.orientation)
+        vertices, triangles, shift = moved.copy(), self.triangles, self.rest[:, :2] - moved[:, :2]
+        vertices[FACE_VERTICES:, 2] += self.order
+        if len(flipped):
+            behind = vertices - np.float32([0, 0, _BACK_OF_FLIPPED])
+            vertices, shift = np.concatenate([vertices, behind]), np.concatenate([shift, shift])
+            triangles = triangles.copy()
+            triangles[flipped] += len(moved)
+
+        far = 64.0 * size  # a camera so far away that perspective is below the precision of the map
+        camera = np.empty_like(vertices)
+        camera[:, 2] = vertices[:, 2] - np.float32(far)
+        # 1/97 px: no vertex of the regular grid lies on the centre of a px, where the rasteriser may leave a hole
+        camera[:, 0] = (vertices[:, 0] / (size / 2) - np.float32(1 + 1 / 97 / size)) * -camera[:, 2]
+        camera[:, 1] = (vertices[:, 1] / (size / 2) + np.float32(1 + 1 / 97 / size)) * -camera[:, 2]
+        colours = np.full((len(vertices), 3), 0.5, np.float32)  # the rasteriser wants them in 0..1
+        colours[:, :2] += shift / np.float32(2 * size)
+        buffer = np.full((half, half, 3), 0.5, np.float32)
+        depth = np.full((half, half), 2 * far, np.float32)
+        cv2.triangleRasterize(
+            camera, triangles, colours, buffer, depth, np.eye(4, dtype=np.float32), np.pi / 2, 1.0, 2 * far, _SETTINGS
+        )
+        displacement = cv2.resize(buffer[..., :2], (size, size), interpolation=cv2.INTER_LINEAR)
+        displacement -= np.float32(0.5)
+        displacement *= np.float32([2 * size, -2 * size])
+        displacement += _identity(size)
+        return displacement
+
+
+_SETTINGS = (
+    cv2.TriangleRasterizeSettings()
+    .setCullingMode(cv2.RASTERIZE_CULLING_NONE)
+    .setShadingType(cv2.RASTERIZE_SHADING_SHADED)
+)
+
+
+def _identity(size: int) -> Array:
+    rows, columns = np.mgrid[0:size, 0:size].astype(np.float32)
+    return np.stack([columns, rows], axis=-1)
+
+
+def _areas(points: Array, triangles: Array) -> Array:
+    a, b, c = (points[triangles[:, i], :2] for i in range(3))
+    return (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
+
+
+def _surroundings(oval: Array, size: int, unit: float) -> tuple[Array, Array]:
+    """Points outside the face, float32 [G, 2] px, and their distance to the face's hull, [G] OC."""
+    hull = cv2.convexHull(oval.astype(np.float32))
+    line = np.linspace(0, size, GRID)
+    grid = np.stack(np.meshgrid(line, -line), axis=-1).reshape(-1, 2)
+    centre = oval.mean(axis=0)
+    outward = oval - centre
+    outward /= np.linalg.norm(outward, axis=1, keepdims=True)
+    rings = np.concatenate([oval + outward * r * unit for r in RINGS])
+    margin = 0.02 * size
+    rings = rings[((rings * [1, -1] > margin) & (rings * [1, -1] < size - margin)).all(axis=1)]
+
+    def outside(points: Array) -> Array:
+        return np.array([-cv2.pointPolygonTest(hull, (float(x), float(y)), True) for x, y in points]) / unit
+
+    distance = outside(grid)
+    on_border = ((grid * [1, -1] <= 0) | (grid * [1, -1] >= size)).any(axis=1)
+    grid = grid[(distance > NEAR_OVAL) | (on_border & (distance > 0))]
+    rings = rings[outside(rings) > 0.02]
+    ring_gap = np.linalg.norm(grid[:, None] - rings[None], axis=-1).min(axis=1) if len(rings) else np.inf
+    points = np.concatenate([grid[(ring_gap > 0.3 * size / GRID) | (edge_of(grid, size) == 0)], rings])
+    return points, np.maximum(outside(points), 0)
+
+
+def edge_of(points: Array, size: int) -> Array:
+    """Distance of render-frame ``points`` to the border of the picture, px."""
+    x, y = points[:, 0], -points[:, 1]
+    return np.minimum(np.minimum(x, size - x), np.minimum(y, size - y))
+
+
+def _rigidity(around: Array, distance: Array, points: Array, fit: HeadFit) -> Array:
+    """How rigidly the surroundings go with the head, [G]: hair does, further away less, shoulders hardly."""
+    y = around[:, 1] / fit.unit
+    eyes, chin = float(points[168, 1]) / fit.unit, float(points[152, 1]) / fit.unit
+    stretched = distance / (1 + 0.55 * np.clip(y - eyes, 0, 1))  # more hair on top
+    head = 1 - smoothstep(stretched, 0.45, 1.5)
+    return head * (1 - 0.92 * smoothstep((chin + 0.1 - y) / 0.9, 0, 1))
+
+
+def _triangulate(points: Array, around: int) -> Array:
+    """Face triangles plus a Delaunay triangulation of oval and surroundings: int32 [M, 3]."""
+    faces = face_mesh().triangles
+    index = np.concatenate([np.array(OVAL), FACE_VERTICES + np.arange(around)])
+    outer = Delaunay(points[index].astype(np.float64)).simplices
+    inner = (outer < len(OVAL)).all(axis=1)
+    hull = points[list(OVAL)].astype(np.float32).reshape(-1, 1, 2)
+    centroids = points[index][outer].mean(axis=1)
+    inside = np.array([cv2.pointPolygonTest(hull, (float(x), float(y)), False) >= 0 for x, y in centroids])
+    return np.concatenate([faces, index[outer[~(inner & inside)]]]).astype(np.int32)
