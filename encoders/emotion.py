@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -106,7 +107,7 @@ def parse_emotion(text: str, blendshapes: Array) -> EmotionTimeline:
     entries = [entry.strip() for entry in text.split(",")]
     keys = [_parse_entry(entry, blendshapes, timed=len(entries) > 1) for entry in entries]
     seconds = [key.second for key in keys]
-    if any(later <= earlier for earlier, later in zip(seconds, seconds[1:], strict=False)):
+    if any(later <= earlier for earlier, later in pairwise(seconds)):
         raise EmotionError(f"the seconds of the emotion timeline {text!r} must increase")
     if seconds[0] > 0:
         keys.insert(0, EmotionKey(0.0, "neutral"))
