@@ -35,7 +35,7 @@ class FaceShape:
     vertices: Array  # float32 [478, 3] OC, head frame
     gap: float  # OC between the inner lips, mid
     width: float  # mouth width over the portrait's own
-    chin: float  # OC, displacement of the chin along y
+    chin: float  # OC, displacement of the chin along y from a shut mouth
     lids: tuple[float, float]  # opening of the right and left eye over the portrait's own: 0 shut, 1 as in the photo
     gaze: Array  # float32 [2, 2] OC, shift of the right and left iris in x, y
 
@@ -54,6 +54,7 @@ class Expression:
             middle = float(self.rest[INNER_UPPER_LIP[5], 1] - self.rest[INNER_LOWER_LIP[5], 1])
             for row, share in _SHUTTING.items():
                 self._shutting[row, 1] = share * (middle + _OVERCLOSE)
+        self.shut = self.rest + (self._shutting.reshape(-1) @ self._expansion).reshape(-1, 3)
         self._width = float(np.linalg.norm(self.rest[61, :2] - self.rest[291, :2]))
         self._lids = [_Lids(eye, self.rest) for eye in EYES]
         self._lid_free = np.ones((21, 3), np.float32)
@@ -76,7 +77,7 @@ class Expression:
             vertices=vertices,
             gap=gap,
             width=width,
-            chin=float(displacement[152, 1]),
+            chin=float(keypoints[_CHIN, 1] - self._shutting[_CHIN, 1]),
             lids=(ratios[0], ratios[1]),
             gaze=np.stack(gazes),
         )

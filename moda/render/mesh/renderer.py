@@ -11,6 +11,8 @@ import numpy as np
 from moda.render.base import check_motion, check_size
 from moda.render.mesh.expression import SHUT_GAP, Expression, lip_gap
 from moda.render.mesh.geometry import HeadFit, HeadMotion
+from moda.render.mesh.light import Light
+from moda.render.mesh.mouth import Mouth
 from moda.render.mesh.seam import snap_seam
 from moda.render.mesh.warp import Warp
 
@@ -29,6 +31,7 @@ class MeshPortrait:
     expression: Expression
     points: Array  # float32 [478, 3] px, render frame
     warp: Warp
+    mouth: Mouth
 
 
 class MeshRenderer:
@@ -54,8 +57,14 @@ class MeshRenderer:
         if lip_gap(face.vertices) < SHUT_GAP:
             points = snap_seam(photo, points)
         expression = Expression(fit.to_head(points))
+        light = Light.of(photo, points, fit.unit, zoom)
         return MeshPortrait(
-            photo=photo, fit=fit, expression=expression, points=points, warp=Warp.of(photo, points, fit)
+            photo=photo,
+            fit=fit,
+            expression=expression,
+            points=points,
+            warp=Warp.of(photo, points, fit),
+            mouth=Mouth(photo, points, fit, light, expression.shut, expression.mouth_open),
         )
 
     def render(self, prepared: MeshPortrait, frames: Array) -> Iterator[Array]:
@@ -72,4 +81,6 @@ class MeshRenderer:
         points = portrait.points + shift
         moved = portrait.warp.move(points, motion)
         source = portrait.warp.backward_map(moved)
-        return cv2.remap(portrait.photo, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        frame = cv2.remap(portrait.photo, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        portrait.mouth.paint(frame, shape, moved, motion)
+        return frame

@@ -1,4 +1,4 @@
-"""Which vertex is what: the lists of MediaPipe's 478-vertex face mesh that the renderer needs, and its shipped geometry.
+"""Which vertex is what: the lists of MediaPipe's face mesh that the renderer needs, and its shipped geometry.
 
 "Right" and "left" are the subject's: the right eye is on the left of the picture.
 """
