@@ -1,0 +1,154 @@
+"""Teachers of the embedded audio encoder: who says which sound when. Used for training only.
+
+hama (PyPI, Apache-2.0) reads phones off real speech but is vague about when; pocketsphinx (PyPI, BSD) is exact about
+when once it knows what; espeak-ng (GPL-3, used as a tool) speaks any text in many languages and reports its own
+phoneme times. Install the first two with `pip install moda[train]`, the last with `apt-get install espeak-ng`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from contracts import SAMPLE_RATE
+
+Segment = tuple[str, float, float]  # IPA phone, begin, end in seconds
+
+# The phones of pocketsphinx's English acoustic model, spelt in IPA (the reader's phones are mapped to the nearest).
+_ARPABET = {
+    "AA": "ɑ", "AE": "æ", "AH": "ʌ", "AO": "ɔ", "AW": "aʊ", "AY": "aɪ", "B": "b", "CH": "tʃ", "D": "d", "DH": "ð",
+    "EH": "ɛ", "ER": "ɝ", "EY": "eɪ", "F": "f", "G": "ɡ", "HH": "h", "IH": "ɪ", "IY": "i", "JH": "dʒ", "K": "k",
+    "L": "l", "M": "m", "N": "n", "NG": "ŋ", "OW": "oʊ", "OY": "ɔɪ", "P": "p", "R": "ɹ", "S": "s", "SH": "ʃ", "T": "t",
+    "TH": "θ", "UH": "ʊ", "UW": "u", "V": "v", "W": "w", "Y": "j", "Z": "z", "ZH": "ʒ",
+}  # fmt: skip
+_TO_ARPABET = {ipa: arpabet for arpabet, ipa in _ARPABET.items()} | {
+    "a": "AA", "ɐ": "AH", "ɒ": "AO", "e": "EY", "ɜ": "ER", "ɚ": "ER", "ə": "AH", "ɘ": "AH", "ɨ": "IH", "ɯ": "UW",
+    "o": "OW", "ø": "UH", "œ": "ER", "y": "UW", "ʏ": "UH", "g": "G", "ɾ": "D", "r": "R", "ɻ": "R", "ɽ": "R", "x": "HH",
+    "χ": "HH", "ɦ": "HH", "ç": "SH", "ʂ": "SH", "ɕ": "SH", "ʐ": "ZH", "ʑ": "ZH", "c": "K", "ɟ": "G", "ɲ": "N", "ɫ": "L",
+    "ʎ": "L", "β": "B", "ɸ": "F", "ʋ": "V", "ɱ": "M", "ɣ": "G", "t͡ʃ": "CH", "d͡ʒ": "JH", "t͡ɕ": "CH", "eə": "EH",
+    "ɪə": "IH", "t͈": "T", "tʰ": "T", "p͈": "P", "pʰ": "P", "k͈": "K", "kʰ": "K", "s͈": "S",
+}  # fmt: skip
+
+
+class PhoneReader:
+    """Phones and phone posteriors of real speech, by hama; boundaries by pocketsphinx forced alignment."""
+
+    def log_probabilities(self, waveform: np.ndarray) -> np.ndarray:
+        """waveform float32 [N] at 16 kHz -> float32 [frames at 50 Hz, 191] CTC log posteriors."""
+        model = self._hama
+        names = [model._log_probs_output_name, model._out_lengths_output_name]
+        inputs = {
+            model._waveform_input_name: waveform.astype(np.float32)[None],
+            model._waveform_lengths_input_name: np.array([len(waveform)], np.int64),
+        }
+        log_probs, lengths = model.session.run(names, inputs)
+        return np.asarray(log_probs)[0, : int(np.asarray(lengths).reshape(-1)[0])]
+
+    def segments(self, waveform: np.ndarray) -> list[Segment]:
+        """Phones with their times; empty where the reader and the aligner disagree on what was said."""
+        spans = self._hama.phoneme_spans(self._hama(waveform.astype(np.float32), SAMPLE_RATE))
+        phones = [_TO_ARPABET[span.phoneme] for span in spans if span.phoneme in _TO_ARPABET]
+        if len(phones) < 3:
+            return []
+        decoder = self._aligner
+        pcm = (np.clip(waveform, -1, 1) * 32767).astype(np.int16).tobytes()
+        try:
+            decoder.set_align_text(" ".join(f"q{phone.lower()}" for phone in phones))
+            decoder.start_utt()
+            decoder.process_raw(pcm, full_utt=True)
+            decoder.end_utt()
+        except RuntimeError:  # "Failed to stop utterance processing": no path through the audio spells these phones
+            return []
+        found: list[Segment] = []
+        for piece in decoder.seg() or []:
+            word = re.sub(r"\(\d+\)", "", piece.word).lstrip("q").upper()
+            if word in _ARPABET:
+                # frame k is the 25.6 ms window that begins at 10 k ms: its centre is 12.8 ms later
+                found.append((_ARPABET[word], piece.start_frame / 100 + 0.0128, (piece.end_frame + 1) / 100 + 0.0128))
+        return found
+
+    @cached_property
+    def _hama(self):  # type: ignore[no-untyped-def]
+        from hama.asr import ASRModel
+
+        return ASRModel()
+
+    @cached_property
+    def _aligner(self):  # type: ignore[no-untyped-def]
+        import tempfile
+
+        import pocketsphinx
+
+        with tempfile.NamedTemporaryFile("w", suffix=".dict", delete=False) as file:
+            file.writelines(f"q{phone.lower()} {phone}\n" for phone in _ARPABET)
+        model = Path(pocketsphinx.get_model_path()) / "en-us" / "en-us"
+        return pocketsphinx.Decoder(
+            lm=None, dict=file.name, hmm=str(model), beam=1e-80, wbeam=1e-60, pbeam=1e-80, loglevel="FATAL"
+        )
+
+
+@dataclass(frozen=True)
+class Utterance:
+    waveform: np.ndarray  # float32 [N] at 16 kHz
+    segments: list[Segment]
+
+
+class Espeak:
+    """Speech with phoneme times from the espeak-ng library (its C interface, synchronous mode)."""
+
+    _RATE, _PITCH, _RANGE = 1, 3, 4  # espeak_PARAMETER
+    _PHONEME_EVENT = 7
+
+    class _Event(ctypes.Structure):
+        _fields_ = (
+            ("type", ctypes.c_int), ("identifier", ctypes.c_uint), ("text_position", ctypes.c_int),
+            ("length", ctypes.c_int), ("audio_position", ctypes.c_int), ("sample", ctypes.c_int),
+            ("user_data", ctypes.c_void_p), ("text", ctypes.c_char * 8),
+        )  # fmt: skip
+
+    def __init__(self) -> None:
+        self._library = ctypes.CDLL("libespeak-ng.so.1")
+        # AUDIO_OUTPUT_SYNCHRONOUS; options: phoneme events, spelt in IPA
+        self._rate = self._library.espeak_Initialize(2, 0, None, 1 | 2)
+        self._audio: list[np.ndarray] = []
+        self._phones: list[tuple[str, float]] = []
+        callback = ctypes.CFUNCTYPE(
+            ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(self._Event)
+        )
+        self._callback = callback(self._receive)  # kept: the library does not own it
+        self._library.espeak_SetSynthCallback(self._callback)
+
+    def _receive(self, samples, count, events) -> int:  # type: ignore[no-untyped-def]
+        if samples and count > 0:
+            self._audio.append(np.ctypeslib.as_array(samples, shape=(count,)).copy())
+        index = 0
+        while events[index].type != 0:
+            if events[index].type == self._PHONEME_EVENT:
+                phone = events[index].text.decode("utf-8", "ignore")
+                self._phones.append((phone, events[index].audio_position / 1000))
+            index += 1
+        return 0
+
+    def speak(self, text: str, voice: str, rate: int, pitch: int, pitch_range: int) -> Utterance:
+        """text in the voice's language -> 16 kHz speech with its phones."""
+        from scipy.signal import resample_poly
+
+        self._audio.clear()
+        self._phones.clear()
+        if self._library.espeak_SetVoiceByName(voice.encode()) != 0:
+            raise ValueError(f"espeak-ng has no voice {voice!r}")
+        for parameter, value in ((self._RATE, rate), (self._PITCH, pitch), (self._RANGE, pitch_range)):
+            self._library.espeak_SetParameter(parameter, value, 0)
+        encoded = text.encode()
+        self._library.espeak_Synth(encoded, len(encoded) + 1, 0, 1, 0, 1, None, None)
+        self._library.espeak_Synchronize()
+        audio = np.concatenate(self._audio).astype(np.float32) / 32768
+        ends = [begin for _, begin in self._phones[1:]] + [len(audio) / self._rate]
+        segments = [(phone, begin, end) for (phone, begin), end in zip(self._phones, ends, strict=True) if end > begin]
+        waveform = resample_poly(audio, 320, 441) if self._rate == 22_050 else audio
+        return Utterance(waveform.astype(np.float32), segments)

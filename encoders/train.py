@@ -1,0 +1,218 @@
+"""Training of the embedded audio encoder: one network, four teachers, strong augmentation.
+
+* the real lips: the articulation head regresses the tracked mouth (speaker-normalised) of talking-head footage;
+* phone boundaries: the viseme head is trained on forced alignments of real speech and on synthesised speech;
+* a phone recogniser: the hidden states regress the principal components of hama's log posteriors;
+* log-mel: the convolutions regress the spectrogram, which a raw-waveform front end is otherwise slow to find.
+The last two heads are dropped after training.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from encoders.visemes import VISEMES
+from encoders.wav2vec import ARTICULATION_CHANNELS, LiteConfig, LiteEncoder, save_lite
+
+log = logging.getLogger(__name__)
+
+MELS, MELS_PER_FRAME = 40, 4  # a 100 Hz spectrogram
+PHONETIC = 40  # principal components of the phone recogniser's log posteriors
+UNKNOWN = -1
+
+
+@dataclass(frozen=True)
+class Speech:
+    """One recording and what is known of it; labels that are not known are UNKNOWN or NaN."""
+
+    waveform: np.ndarray  # float32 [640 T]
+    visemes: np.ndarray  # int [T], UNKNOWN where no aligner agreed
+    articulation: np.ndarray  # float32 [T, 34] standardised, NaN where no face was seen
+    phonetic: np.ndarray  # float32 [T, 40] standardised, NaN for synthesised speech
+    weight: float  # how often it is drawn
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    steps: int = 3000
+    batch: int = 12
+    frames: int = 100  # 4 s
+    learning_rate: float = 1.5e-3
+    warmup: int = 100
+    ema: float = 0.998
+    seed: int = 0
+
+
+def train_encoder(speech: list[Speech], heldout: list[Speech], out: Path, config: TrainConfig) -> None:
+    """Train from scratch and write `out`; a checkpoint replaces it every 200 steps, so that nothing is lost."""
+    rng = np.random.default_rng(config.seed)
+    torch.manual_seed(config.seed)  # parameter initialisation and dropout
+    network = LiteEncoder(LiteConfig())
+    heads = nn.ModuleDict(
+        {
+            "mel": nn.Linear(network.config.conv_dim[-1], MELS * MELS_PER_FRAME),
+            "phonetic": nn.Linear(network.config.hidden, PHONETIC),
+        }
+    )
+    average = copy.deepcopy(network).eval()
+    parameters = [*network.parameters(), *heads.parameters()]
+    optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.02)
+    began = time.monotonic()
+    for step, batch in enumerate(_batches(speech, config, rng)):
+        progress = step / config.steps
+        rate = config.learning_rate * min(1, (step + 1) / config.warmup) * (0.5 + 0.5 * np.cos(np.pi * progress))
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        network.train()
+        losses = _losses(network, heads, batch, mel_weight=max(0.05, 0.5 * (1 - 3 * progress)))
+        total = torch.stack(list(losses.values())).sum()
+        optimiser.zero_grad()
+        total.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        decay = min(config.ema, (step + 1) / (step + 10))
+        with torch.no_grad():
+            for slow, fast in zip(average.parameters(), network.parameters(), strict=True):
+                slow.lerp_(fast, 1 - decay)
+        if step % 50 == 0:
+            parts = " ".join(f"{name} {value.item():.3f}" for name, value in losses.items())
+            log.info("step %d %.0f s lr %.2e %s", step, time.monotonic() - began, rate, parts)
+        if (step + 1) % 200 == 0 or step + 1 == config.steps:
+            log.info("held out: %s", evaluate_encoder(average, heldout))
+            save_lite(average, out, {"steps": str(step + 1), "seed": str(config.seed)})
+
+
+@torch.inference_mode()
+def evaluate_encoder(network: LiteEncoder, heldout: list[Speech]) -> dict[str, float]:
+    """Viseme frame accuracy, and correlation of the inner-lip gap and of all mouth channels, per clip, then averaged."""
+    right, count, gaps, channels = 0, 0, [], []
+    for item in heldout:
+        _, _, logits, track = network(torch.from_numpy(item.waveform / loudness(item.waveform))[None])
+        known = item.visemes != UNKNOWN
+        right += int((logits[0].argmax(-1).numpy() == item.visemes)[known].sum())
+        count += int(known.sum())
+        seen = ~np.isnan(item.articulation[:, -1])
+        if seen.sum() > 2 * FPS:
+            r = [np.corrcoef(track[0, seen, c], item.articulation[seen, c])[0, 1] for c in range(ARTICULATION_CHANNELS)]
+            gaps.append(r[-1])
+            channels.append(np.mean(r))
+    return {"visemes": right / max(count, 1), "gap r": float(np.mean(gaps)), "mouth r": float(np.mean(channels))}
+
+
+def loudness(waveform: np.ndarray) -> float:
+    """RMS of the louder 40 % of the frames: what the encoder divides by (see encoders.wav2vec)."""
+    power = waveform[: len(waveform) // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME].reshape(-1, SAMPLES_PER_FRAME).var(1)
+    return float(np.sqrt(power[power >= np.quantile(power, 0.6)].mean() + 1e-10))
+
+
+def _losses(
+    network: LiteEncoder, heads: nn.ModuleDict, batch: dict[str, Tensor], mel_weight: float
+) -> dict[str, Tensor]:
+    features, hidden, logits, track = network(batch["waveform"])
+    mel = heads["mel"](features)
+    target = log_mel(batch["waveform"]).flatten(2)  # [B, T, 4 * 40]
+    losses = {"mel": mel_weight * F.mse_loss(mel, target)}
+    losses["viseme"] = 0.5 * F.cross_entropy(
+        logits.flatten(0, 1), batch["visemes"].flatten(), ignore_index=UNKNOWN, label_smoothing=0.05
+    )
+    losses["phonetic"] = 0.3 * _masked_mse(heads["phonetic"](hidden), batch["phonetic"])
+    wanted = batch["articulation"]
+    losses["articulation"] = _masked_mse(track[..., :-1], wanted[..., :-1])
+    losses["gap"] = _masked_mse(track[..., -1:], wanted[..., -1:])
+    losses["speed"] = _masked_mse(track.diff(dim=1), wanted.diff(dim=1))
+    return losses
+
+
+def _masked_mse(found: Tensor, wanted: Tensor) -> Tensor:
+    known = ~torch.isnan(wanted)
+    error = torch.where(known, found - torch.nan_to_num(wanted), 0.0)
+    return error.square().sum() / known.sum().clamp(min=1)
+
+
+def log_mel(waveform: Tensor) -> Tensor:
+    """waveform [B, 640 T] -> [B, T, 4, 40] log-mel of 25 ms windows every 10 ms, standardised per recording."""
+    window = torch.hann_window(400)
+    spectrum = torch.stft(waveform, 512, 160, 400, window, center=True, return_complex=True).abs().square()
+    mel = torch.log(_mel_filters() @ spectrum + 1e-5)[..., : waveform.shape[-1] // 160]  # [B, 40, 4 T]
+    mel = (mel - mel.mean(-1, keepdim=True)) / (mel.std(-1, keepdim=True) + 1e-3)
+    return mel.transpose(1, 2).unflatten(1, (-1, MELS_PER_FRAME))
+
+
+@cache
+def _mel_filters() -> Tensor:
+    import librosa
+
+    return torch.from_numpy(librosa.filters.mel(sr=SAMPLE_RATE, n_fft=512, n_mels=MELS)).float()
+
+
+def _batches(speech: list[Speech], config: TrainConfig, rng: np.random.Generator) -> Iterator[dict[str, Tensor]]:
+    odds = np.array([item.weight for item in speech])
+    odds /= odds.sum()
+    for _ in range(config.steps):
+        rows = [_excerpt(speech[i], config.frames, rng) for i in rng.choice(len(speech), config.batch, p=odds)]
+        columns = zip(*rows, strict=True)
+        names = ("waveform", "visemes", "articulation", "phonetic")
+        yield {name: torch.from_numpy(np.stack(column)) for name, column in zip(names, columns, strict=True)}
+
+
+def _excerpt(item: Speech, frames: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+    """A random stretch at a random tempo, augmented; short recordings are padded with silence."""
+    tempo = float(rng.uniform(0.85, 1.18)) if rng.random() < 0.8 else 1.0
+    wanted = round(frames * tempo)
+    begin = int(rng.integers(0, max(1, len(item.visemes) - wanted + 1)))
+    end = min(begin + wanted, len(item.visemes))
+    sound = item.waveform[begin * SAMPLES_PER_FRAME : end * SAMPLES_PER_FRAME]
+    sound = np.pad(sound, (0, wanted * SAMPLES_PER_FRAME - len(sound)))
+    samples = np.linspace(0, len(sound) - 1, frames * SAMPLES_PER_FRAME)
+    sound = np.interp(samples, np.arange(len(sound)), sound).astype(np.float32)
+
+    at = np.clip((np.arange(frames) + 0.5) * wanted / frames - 0.5, 0, end - begin - 1)
+    inside = (np.arange(frames) + 0.5) * wanted / frames <= end - begin
+    nearest, low = np.rint(at).astype(int) + begin, np.floor(at).astype(int) + begin
+    high, part = np.minimum(low + 1, end - 1), (at - np.floor(at))[:, None]
+    visemes = np.where(inside, item.visemes[nearest], VISEMES.index("sil")).astype(np.int64)
+    tracks = []
+    for track in (item.articulation, item.phonetic):
+        value = (track[low] * (1 - part) + track[high] * part).astype(np.float32)
+        value[~inside] = np.nan
+        tracks.append(value)
+    return augment(sound, rng), visemes, *tracks
+
+
+def augment(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Room, microphone, line and level: none of them moves the lips. float32 [N] -> float32 [N], unit loudness."""
+    size = len(sound)
+    spectrum = np.fft.rfft(sound)
+    hertz = np.fft.rfftfreq(size, 1 / SAMPLE_RATE)
+    if rng.random() < 0.8:  # equaliser: eight random gains over the octaves
+        knots = np.geomspace(60, 8000, 8)
+        gain = np.interp(np.log(hertz + 30), np.log(knots + 30), rng.normal(0, 4, 8))
+        spectrum *= 10 ** (gain / 20)
+    if rng.random() < 0.2:  # narrow line
+        spectrum *= 1 / (1 + (hertz / rng.uniform(2800, 6000)) ** 8)
+        if rng.random() < 0.5:
+            spectrum *= 1 - 1 / (1 + (hertz / rng.uniform(150, 350)) ** 6)
+    if rng.random() < 0.35:  # room: an exponentially dying tail
+        length = int(SAMPLE_RATE * rng.uniform(0.1, 0.5))
+        tail = rng.standard_normal(length) * np.exp(-6.9 * np.arange(length) / length) * rng.uniform(0.02, 0.12)
+        tail[0] = 1
+        spectrum *= np.fft.rfft(tail, size)
+    sound = np.fft.irfft(spectrum, size).astype(np.float32)
+    level = loudness(sound)
+    if rng.random() < 0.6:  # coloured noise
+        noise = np.fft.rfft(rng.standard_normal(size)) / (hertz + 50) ** rng.uniform(0, 1)
+        noise = np.fft.irfft(noise, size)
+        sound = sound + (noise / noise.std() * level * 10 ** (-rng.uniform(6, 40) / 20)).astype(np.float32)
+    return (sound / loudness(sound) * rng.uniform(0.85, 1.15)).astype(np.float32)

@@ -1,0 +1,243 @@
+"""Speech to features at exactly 25 frames a second, with wav2vec 2.0 or HuBERT.
+
+wav2vec 2.0: Baevski et al. 2020, arXiv:2006.11477; HuBERT: Hsu et al. 2021, arXiv:2106.07447. The networks are those
+of transformers; what is here is the alignment to video frames (as published with MoDA: the convolutional features are
+resampled to 25 Hz before the transformer), chunking with bounded memory, and the embedded `lite` configuration with
+its two heads: viseme posteriors and an articulation track.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, HubertModel, Wav2Vec2Config, Wav2Vec2Model
+
+from contracts import FPS, SAMPLES_PER_FRAME, AudioFeatures, ModaError
+from encoders.visemes import VISEMES
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+EMBEDDED = Path(__file__).with_name("assets") / "wav2vec_lite.safetensors"
+
+#: Articulation track: 11 mouth keypoints (x, y, z) and the inner-lip gap.
+ARTICULATION_CHANNELS = 34
+
+#: The convolutions see 40 samples beyond a frame on either side (receptive field 720 for a hop of 640).
+_MARGIN = 40
+
+
+class EncoderError(ModaError):
+    """The audio encoder's weights are missing or do not fit."""
+
+
+@dataclass(frozen=True)
+class LiteConfig:
+    """Shape of the embedded encoder: about 2.1 M parameters, one transformer frame per video frame."""
+
+    conv_dim: tuple[int, ...] = (32, 48, 64, 96, 128, 160, 192, 192)
+    conv_kernel: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2, 2)
+    conv_stride: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2, 2)  # product 640: 25 Hz
+    hidden: int = 192
+    layers: int = 4
+    heads: int = 4
+    mlp: int = 768
+    positions: int = 31  # kernel of the positional convolution, in frames
+
+    def wav2vec2(self) -> Wav2Vec2Config:
+        # Layer norm in the convolutions rather than group norm over time: a frame then does not depend on how long
+        # the chunk around it is, so chunked and whole encoding agree.
+        return Wav2Vec2Config(
+            conv_dim=self.conv_dim, conv_kernel=self.conv_kernel, conv_stride=self.conv_stride, conv_bias=True,
+            num_feat_extract_layers=len(self.conv_dim), feat_extract_norm="layer", do_stable_layer_norm=True,
+            hidden_size=self.hidden, num_hidden_layers=self.layers, num_attention_heads=self.heads,
+            intermediate_size=self.mlp, num_conv_pos_embeddings=self.positions, num_conv_pos_embedding_groups=16,
+            apply_spec_augment=False, mask_time_prob=0.0, layerdrop=0.0,
+        )  # fmt: skip
+
+
+class FrameAligned(nn.Module):
+    """A wav2vec2-architecture backbone that gives exactly one frame for every 640 samples.
+
+    The waveform is padded by 40 reflected samples on either side, so that the convolutions give n (or, at 50 Hz,
+    2 n) frames for 640 n samples; these are interpolated to n before the transformer (the published "presample").
+    """
+
+    def __init__(self, backbone: PreTrainedModel) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def convolve(self, waveform: Tensor) -> Tensor:
+        """waveform [B, 640 T] -> convolutional features [B, T, C]."""
+        frames = waveform.shape[-1] // SAMPLES_PER_FRAME
+        padded = F.pad(waveform[:, None, : frames * SAMPLES_PER_FRAME], (_MARGIN, _MARGIN), mode="reflect")[:, 0]
+        features = self.backbone.feature_extractor(padded)  # [B, C, T or 2 T]
+        if features.shape[-1] != frames:
+            features = F.interpolate(features, size=frames, mode="linear", align_corners=True)
+        return features.transpose(1, 2)  # [B, T, C]
+
+    def transform(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """convolutional features [B, T, C] -> last hidden state [B, T, D], all hidden states [B, T, L, D]."""
+        projected = self.backbone.feature_projection(features)
+        hidden = projected[0] if isinstance(projected, tuple) else projected
+        with _layer_outputs(self.backbone) as outputs:
+            last = self.backbone.encoder(hidden).last_hidden_state
+        return last, torch.stack([*outputs[:-1], last], dim=2)
+
+
+@contextmanager
+def _layer_outputs(backbone: PreTrainedModel) -> Iterator[list[Tensor]]:
+    outputs: list[Tensor] = []
+
+    def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        outputs.append(output[0] if isinstance(output, tuple) else output)
+
+    handles = [layer.register_forward_hook(keep) for layer in backbone.encoder.layers]
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class LiteEncoder(nn.Module):
+    """The embedded encoder: FrameAligned wav2vec2 at 25 Hz with a viseme head and an articulation head."""
+
+    def __init__(self, config: LiteConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.frames = FrameAligned(Wav2Vec2Model(config.wav2vec2()))
+        self.viseme_head = nn.Linear(config.hidden, len(VISEMES))
+        # a short look either way: lips move before and after the sound
+        self.articulation_head = nn.Sequential(
+            nn.Conv1d(config.hidden + len(VISEMES), config.hidden, 5, padding=2), nn.GELU(),
+            nn.Conv1d(config.hidden, ARTICULATION_CHANNELS, 5, padding=2),
+        )  # fmt: skip
+
+    def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """waveform [B, 640 T] -> conv features [B, T, C], hidden [B, T, D], viseme logits [B, T, 15], track [B, T, 34]."""
+        features = self.frames.convolve(waveform)
+        hidden, _ = self.frames.transform(features)
+        visemes = self.viseme_head(hidden)
+        joined = torch.cat([hidden, visemes.softmax(-1)], dim=-1)  # [B, T, D + 15]
+        track = self.articulation_head(joined.transpose(1, 2)).transpose(1, 2)
+        return features, hidden, visemes, track
+
+
+class AudioEncoder:
+    """Waveform in, AudioFeatures out; the same interface for the embedded and for published weights."""
+
+    def __init__(self, network: LiteEncoder | FrameAligned, device: torch.device | str = "cpu") -> None:
+        self.network = network.to(device).eval().requires_grad_(False)
+        self.device = torch.device(device)
+
+    @classmethod
+    def embedded(cls, device: torch.device | str = "cpu", path: Path = EMBEDDED) -> AudioEncoder:
+        """The encoder shipped with the project. Raises EncoderError."""
+        return cls(load_lite(path), device)
+
+    @classmethod
+    def pretrained(cls, folder: Path, device: torch.device | str = "cpu") -> AudioEncoder:
+        """A wav2vec2 or HuBERT checkpoint in a local folder (transformers layout). Raises EncoderError."""
+        if not folder.is_dir():
+            raise EncoderError(f"no audio encoder in {folder}: give the folder of a wav2vec2 or HuBERT checkpoint")
+        kind = AutoConfig.from_pretrained(folder, local_files_only=True).model_type
+        if kind not in ("wav2vec2", "hubert"):
+            raise EncoderError(f"{folder} holds a {kind} model: give a wav2vec2 or HuBERT checkpoint")
+        backbone = AutoModel.from_pretrained(folder, local_files_only=True)
+        if not isinstance(backbone, Wav2Vec2Model | HubertModel):
+            raise EncoderError(f"{folder} did not load as a wav2vec2 or HuBERT encoder")
+        return cls(FrameAligned(backbone), device)
+
+    @property
+    def token_dim(self) -> int:
+        """Width A of one audio token."""
+        if isinstance(self.network, LiteEncoder):
+            return self.network.config.hidden + len(VISEMES) + ARTICULATION_CHANNELS
+        config = self.network.backbone.config
+        return int(config.num_hidden_layers * config.hidden_size)
+
+    @torch.inference_mode()
+    def stream(self, waveform: np.ndarray, chunk: int = 30 * FPS, overlap: int = 2 * FPS) -> Iterator[AudioFeatures]:
+        """Features of a 16 kHz mono waveform [N], chunk by chunk: an hour costs the memory of a chunk.
+
+        Every chunk is encoded with `overlap` frames of context on either side, which are dropped. Level is normalised
+        once, for the whole recording. Yields ceil(N / 640) frames in all; the last partial frame is filled with zeros.
+        """
+        frames = -(-len(waveform) // SAMPLES_PER_FRAME)
+        offset, gain = _level(waveform)
+        for begin in range(0, frames, chunk):
+            end = min(begin + chunk, frames)
+            if frames - end < overlap:  # no crumbs: the rest rides along
+                end = frames
+            first, last = max(0, begin - overlap), min(frames, end + overlap)
+            piece = waveform[first * SAMPLES_PER_FRAME : last * SAMPLES_PER_FRAME].astype(np.float32)
+            piece = (piece - offset) * gain
+            piece = np.pad(piece, (0, (last - first) * SAMPLES_PER_FRAME - len(piece)))
+            features = self._encode(torch.from_numpy(piece)[None].to(self.device))
+            keep = slice(begin - first, end - first)
+            yield AudioFeatures(
+                hidden=features.hidden[keep],
+                visemes=None if features.visemes is None else features.visemes[keep],
+                articulation=None if features.articulation is None else features.articulation[keep],
+            )
+            if end == frames:
+                return
+
+    def tokens(self, features: AudioFeatures) -> Tensor:
+        """What the motion generator reads of the features: [T, A], all parts side by side."""
+        parts = [features.hidden.flatten(1), features.visemes, features.articulation]
+        return torch.cat([part for part in parts if part is not None], dim=-1)
+
+    def _encode(self, waveform: Tensor) -> AudioFeatures:
+        if isinstance(self.network, LiteEncoder):
+            _, hidden, visemes, track = self.network(waveform)
+            return AudioFeatures(hidden[0][:, None], visemes[0].softmax(-1), track[0])
+        _, hidden = self.network.transform(self.network.convolve(waveform))
+        return AudioFeatures(hidden[0])
+
+
+def _level(waveform: np.ndarray) -> tuple[float, float]:
+    """Offset and gain that bring speech to unit variance, judged by its louder frames so that pauses do not count."""
+    whole = waveform[: len(waveform) // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME]
+    if len(whole) == 0:
+        whole = waveform
+    frames = whole.reshape(-1, min(SAMPLES_PER_FRAME, len(whole)))
+    power = frames.astype(np.float32).var(axis=1)  # float32 row by row: no second copy of an hour of sound
+    loud = power >= np.quantile(power, 0.6)
+    return float(waveform.mean()), float(1.0 / np.sqrt(power[loud].mean() + 1e-10))
+
+
+def save_lite(network: LiteEncoder, path: Path, extra: dict[str, str] | None = None) -> None:
+    """Write the encoder as fp16 safetensors, its configuration in the file's metadata."""
+    tensors = {name: tensor.detach().to(torch.float16).contiguous() for name, tensor in network.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    save_file(tensors, partial, metadata={"config": json.dumps(asdict(network.config)), **(extra or {})})
+    partial.replace(path)
+
+
+def load_lite(path: Path) -> LiteEncoder:
+    """Read what `save_lite` wrote, strictly. Raises EncoderError."""
+    if not path.is_file():
+        raise EncoderError(f"no audio encoder at {path}: reinstall moda, or train one with `moda train encoder`")
+    with safe_open(path, "pt") as file:
+        config = json.loads(file.metadata()["config"])
+        tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
+    network = LiteEncoder(LiteConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}))
+    try:
+        network.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        raise EncoderError(f"{path} does not fit this version of moda: reinstall moda") from error
+    return network

@@ -1,0 +1,241 @@
+"""Training of the motion generator: rectified flow on real talking motion.
+
+What the sound decides, the lips, starts from little noise and weighs most; what it does not decide, head, brows, lids
+and gaze, starts from full noise, so that one sample follows the articulation and is free elsewhere. Emotion labels act
+through the emotion templates, mixed into the targets in proportion to the intensity.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from contracts import EMOTIONS, KEYPOINT_VERTICES
+from moda.checkpoint import save_checkpoint
+from moda.config import ModelConfig
+from moda.flow import motion_from, training_point
+from moda.model import MMDiT
+from moda.motion import EXPRESSION, MOTION_DIM, POSE, MotionSpace
+from moda.templates import speaking_templates
+
+log = logging.getLogger(__name__)
+
+NEUTRAL, NONE = EMOTIONS.index("neutral"), EMOTIONS.index("none")
+LIPS = slice(0, 27)  # corners, inner and outer lips, quarters, chin
+CHEEKS = slice(27, 33)
+UPPER_GAP, LOWER_GAP = 3 * 2 + 1, 3 * 3 + 1  # y of the inner lips' middles
+
+#: Keypoints that change places in a mirror (right, left); the others lie on the midline.
+_PAIRS = ((61, 291), (40, 270), (205, 425), (159, 386), (145, 374), (468, 473), (107, 336), (105, 334))
+
+
+@dataclass(frozen=True)
+class Example:
+    """One recording with its motion; tokens and motion share the frame count T."""
+
+    tokens: Tensor  # [T, A] audio tokens
+    motion: Tensor  # [T, 70] in units
+    valid: Tensor  # bool [T]: the face was seen
+    identity: Tensor  # [63]
+    steady: bool  # the head pose is good enough to learn from
+    weight: float  # how often it is drawn
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    steps: int = 4000
+    batch: int = 16
+    learning_rate: float = 8e-4
+    warmup: int = 200
+    ema: float = 0.999
+    overlap: int = 16
+    drop_audio: float = 0.1
+    drop_emotion: float = 0.25
+    seed: int = 0
+    precision: torch.dtype = torch.float32  # of the network's arithmetic; parameters and losses stay float32
+
+
+@dataclass(frozen=True)
+class Batch:
+    tokens: Tensor  # [B, T, A]
+    motion: Tensor  # [B, T, 70] in units, emotion mixed in
+    weight: Tensor  # [B, T, 70] what counts, 0 where nothing is known
+    identity: Tensor  # [B, 63]
+    emotion: Tensor  # [B, 9]
+    known: Tensor  # int [B] frames of known overlap, 0 at the start of a recording
+
+
+def lite_space(examples: list[Example]) -> MotionSpace:
+    """Statistics of the training motion, made left-right symmetric, and the per-channel noise of the embedded model."""
+    motion = torch.cat([example.motion[example.valid] for example in examples])
+    motion = torch.cat([motion, mirror(motion)])
+    noise = torch.ones(MOTION_DIM)
+    noise[LIPS] = 0.25
+    noise[CHEEKS] = 0.5
+    return MotionSpace("mesh", motion.mean(0), motion.std(0), noise)
+
+
+def mirror(motion: Tensor) -> Tensor:
+    """Left-right mirror image of motion [..., 70] in units."""
+    expression = motion[..., EXPRESSION].unflatten(-1, (21, 3))
+    order = list(range(21))
+    for right, left in _PAIRS:
+        a, b = KEYPOINT_VERTICES.index(right), KEYPOINT_VERTICES.index(left)
+        order[a], order[b] = b, a
+    flipped = expression[..., order, :] * torch.tensor([-1.0, 1.0, 1.0])
+    rest = motion[..., POSE] * torch.tensor([1.0, -1.0, 1.0, 1.0, 1.0, -1.0, -1.0])  # scale, x y z, pitch yaw roll
+    return torch.cat([flipped.flatten(-2), rest], dim=-1)
+
+
+def channel_weights() -> Tensor:
+    """[70] weight of each channel in the loss: the lips are what the product is judged by."""
+    weights = torch.full((MOTION_DIM,), 0.7)
+    weights[LIPS] = 2.0
+    weights[[UPPER_GAP, LOWER_GAP]] = 5.0
+    weights[66] = 0.0  # translation in depth is not tracked
+    return weights
+
+
+def train_motion(
+    examples: list[Example], heldout: list[Example], config: ModelConfig, out: Path, settings: TrainConfig
+) -> None:
+    """Train from scratch and write `out`; a checkpoint replaces it every 200 steps, so that nothing is lost."""
+    rng = np.random.default_rng(settings.seed)
+    generator = torch.Generator().manual_seed(settings.seed)
+    torch.manual_seed(settings.seed)  # parameter initialisation
+    space = lite_space(examples)
+    model = MMDiT(config)
+    average = copy.deepcopy(model).requires_grad_(False)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    losses: dict[str, list[float]] = {}
+    began = time.monotonic()
+    for step, batch in enumerate(batches(examples, config.window, settings, rng)):
+        progress = step / settings.steps
+        rate = settings.learning_rate * min(1, (step + 1) / settings.warmup) * (0.52 + 0.48 * np.cos(np.pi * progress))
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        parts = flow_loss(model, space, batch, settings, generator)
+        total = torch.stack(list(parts.values())).sum()
+        optimiser.zero_grad()
+        total.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        decay = min(settings.ema, (step + 1) / (step + 10))
+        with torch.no_grad():
+            for slow, fast in zip(average.parameters(), model.parameters(), strict=True):
+                slow.lerp_(fast, 1 - decay)
+        for name, value in parts.items():
+            losses.setdefault(name, []).append(value.item())
+        if step % 50 == 0:
+            means = " ".join(f"{name} {np.mean(values[-50:]):.3f}" for name, values in losses.items())
+            log.info("step %d %.0f s lr %.2e %s", step, time.monotonic() - began, rate, means)
+        if (step + 1) % 200 == 0 or step + 1 == settings.steps:
+            with torch.no_grad():
+                scores = _heldout_loss(average, space, heldout, settings)
+            log.info("held out: %s", " ".join(f"{name} {value:.3f}" for name, value in scores.items()))
+            save_checkpoint(out, average, space)
+
+
+def flow_loss(
+    model: MMDiT, space: MotionSpace, batch: Batch, settings: TrainConfig, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Rectified-flow loss, and on the implied motion x0 = x - sigma v its speed, acceleration and lip gap."""
+    x0 = space.normalise(batch.motion)
+    point = training_point(x0, space.noise, generator)
+    drop = torch.rand(len(x0), generator=generator) < settings.drop_audio
+    context = _context(x0, batch.known, space)
+    with torch.autocast("cpu", settings.precision, enabled=settings.precision != torch.float32):
+        found = model(point.x, point.sigma, context, batch.tokens, batch.emotion, batch.identity, drop)
+    found = found.float()
+    weight = batch.weight * channel_weights()
+    losses = {"flow": _mean((found - point.velocity).square(), weight)}
+    implied = motion_from(point.x, found, point.sigma)
+    both = torch.minimum(weight[:, 1:], weight[:, :-1])
+    losses["speed"] = _mean((implied.diff(dim=1) - x0.diff(dim=1)).square(), both)
+    three = torch.minimum(both[:, 1:], both[:, :-1])
+    losses["acceleration"] = 0.3 * _mean((implied.diff(n=2, dim=1) - x0.diff(n=2, dim=1)).square(), three)
+    gap, wanted = lip_gap(space.denormalise(implied)) / 0.07, lip_gap(batch.motion) / 0.07
+    excess = gap - wanted
+    # a mouth that should be shut and is not is seen at once; one that is a little too shut is not
+    skew = torch.where((wanted < 0.5) & (excess > 0), 3.0, 1.0)
+    heard = torch.where(drop, 0.0, 1.0)[:, None] * batch.weight[..., UPPER_GAP]
+    losses["gap"] = _mean(skew * excess.square(), heard)
+    return losses
+
+
+def lip_gap(motion: Tensor) -> Tensor:
+    """Inner-lip opening [...] in OC of motion [..., 70] in units."""
+    return motion[..., UPPER_GAP] - motion[..., LOWER_GAP]
+
+
+def batches(examples: list[Example], window: int, settings: TrainConfig, rng: np.random.Generator) -> Iterator[Batch]:
+    odds = np.array([example.weight for example in examples])
+    odds /= odds.sum()
+    templates = torch.from_numpy(speaking_templates())
+    for _ in range(settings.steps):
+        chosen = [examples[i] for i in rng.choice(len(examples), settings.batch, p=odds)]
+        yield _stack([_window(example, window, templates, settings, rng) for example in chosen])
+
+
+def _window(example: Example, window: int, templates: Tensor, settings: TrainConfig, rng: np.random.Generator) -> Batch:
+    """A random window of one recording, mirrored half the time; what lies beyond its end is padded and not counted."""
+    begin = int(rng.integers(0, max(1, len(example.motion) - window + 1)))
+    part = slice(begin, begin + window)
+    missing = window - len(example.motion[part])
+    tokens = nn.functional.pad(example.tokens[part].float(), (0, 0, 0, missing))
+    motion = torch.cat([example.motion[part], example.motion[-1:].expand(missing, -1)])
+    valid = nn.functional.pad(example.valid[part], (0, missing)).float()
+    if rng.random() < 0.5:
+        motion = mirror(motion)
+    emotion = torch.zeros(len(EMOTIONS))
+    if rng.random() < settings.drop_emotion:
+        emotion[NONE] = 1.0
+    else:
+        label = int(rng.integers(0, NONE))
+        intensity = float(rng.uniform(0.2, 1.0)) if label != NEUTRAL else 1.0
+        emotion[NEUTRAL] += 1 - intensity
+        emotion[label] += intensity
+        motion = motion + intensity * templates[label]
+    known = settings.overlap if rng.random() < 0.7 else 0
+    weight = valid[:, None].expand(-1, MOTION_DIM).clone()
+    weight[:known] = 0.0  # given, not predicted
+    if not example.steady:
+        weight[:, POSE] = 0.0
+    identity = example.identity + torch.from_numpy(rng.normal(0, 0.01, 63).astype(np.float32))
+    return Batch(tokens, motion, weight, identity, emotion, torch.tensor(known))
+
+
+def _stack(items: list[Batch]) -> Batch:
+    fields = Batch.__dataclass_fields__
+    return Batch(**{name: torch.stack([getattr(item, name) for item in items]) for name in fields})
+
+
+def _context(x0: Tensor, known: Tensor, space: MotionSpace) -> Tensor:
+    """Context track [B, T, 70]: the known frames and the last of them held, or the motion at rest."""
+    frame = torch.arange(x0.shape[1])[None].expand(len(x0), -1)
+    held = torch.minimum(frame, (known - 1).clamp(min=0)[:, None])
+    track = x0.gather(1, held[..., None].expand(-1, -1, x0.shape[-1]))
+    return torch.where(known[:, None, None] > 0, track, space.normalise(space.rest))
+
+
+def _mean(error: Tensor, weight: Tensor) -> Tensor:
+    return (error * weight).sum() / weight.sum().clamp(min=1.0)
+
+
+def _heldout_loss(model: MMDiT, space: MotionSpace, examples: list[Example], settings: TrainConfig) -> dict[str, float]:
+    """The training loss on held-out speakers, with the same draws every time."""
+    rng, generator = np.random.default_rng(1), torch.Generator().manual_seed(1)
+    settings = replace(settings, steps=6, drop_audio=0.0)
+    parts = [
+        flow_loss(model, space, batch, settings, generator)
+        for batch in batches(examples, model.config.window, settings, rng)
+    ]
+    return {name: float(np.mean([part[name].item() for part in parts])) for name in parts[0]}

@@ -1,0 +1,105 @@
+"""Talking-head footage reduced to sound and tracked motion: what both trainings read.
+
+A set is a folder with `manifest.jsonl` (one clip a line: name, speaker, language, face_px, pose_med, ...) and
+`npz/NAME.npz` (audio int16 at 16 kHz, exp [T, 21, 3], pose [T, 3] degrees, translation [T, 2], scale [T],
+blendshapes uint8 [T, 52], ok bool [T], neutral [21, 3]) at 25 frames a second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from contracts import SAMPLES_PER_FRAME, ModaError
+
+#: Inner-lip gap (OC) that a speaker's 95th percentile is scaled to: people differ twofold in how far they open.
+LOUD_GAP = 0.25
+
+UPPER_INNER_LIP, LOWER_INNER_LIP = 2, 3
+MOUTH_KEYPOINTS = 11  # the first 11 of the 21: lips, chin, cheeks
+
+
+class CorpusError(ModaError):
+    """The training set is missing or is not in the expected format."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One stretch of talk. Units are those of the motion space `mesh`; the pose is relative to the clip's median."""
+
+    name: str
+    speaker: str
+    language: str
+    waveform: np.ndarray  # float32 [640 T]
+    motion: np.ndarray  # float32 [T, 70], expression scaled to the common mouth amplitude
+    blendshapes: np.ndarray  # float32 [T, 52]
+    valid: np.ndarray  # bool [T]: the face was seen
+    identity: np.ndarray  # float32 [63]
+    steady: bool  # the face is large enough for its head motion to be believed
+
+    def __len__(self) -> int:
+        return len(self.motion)
+
+    @property
+    def articulation(self) -> np.ndarray:
+        """[T, 34]: the 11 mouth keypoints and the inner-lip gap, OC."""
+        expression = self.motion[:, :63].reshape(-1, 21, 3)
+        gap = expression[:, UPPER_INNER_LIP, 1] - expression[:, LOWER_INNER_LIP, 1]
+        return np.concatenate([self.motion[:, : 3 * MOUTH_KEYPOINTS], gap[:, None]], axis=1)
+
+
+def load_corpus(folder: Path) -> list[Clip]:
+    """All clips of a set. Raises CorpusError."""
+    manifest = folder / "manifest.jsonl"
+    if not manifest.is_file():
+        raise CorpusError(f"no manifest.jsonl in {folder}: give the folder of a motion set (see pipelines/corpus.py)")
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    arrays = {row["name"]: dict(np.load(folder / "npz" / f"{row['name']}.npz")) for row in rows}
+    gains = _mouth_gains([(row["speaker"], arrays[row["name"]]["exp"]) for row in rows])
+    return [_clip(row, arrays[row["name"]], gains[row["speaker"]]) for row in rows]
+
+
+def is_validation(speaker: str) -> bool:
+    """One speaker in six is held out, by a hash of the name, so that the split never moves."""
+    return int(hashlib.sha1(speaker.encode()).hexdigest(), 16) % 6 == 4
+
+
+def _mouth_gains(expressions: list[tuple[str, np.ndarray]]) -> dict[str, float]:
+    gaps: dict[str, list[np.ndarray]] = {}
+    for speaker, expression in expressions:
+        gap = (expression[:, UPPER_INNER_LIP, 1] - expression[:, LOWER_INNER_LIP, 1]).astype(np.float32)
+        gaps.setdefault(speaker, []).append(gap)
+    loud = {speaker: float(np.quantile(np.concatenate(parts), 0.95)) for speaker, parts in gaps.items()}
+    return {speaker: float(np.clip(LOUD_GAP / max(value, 1e-3), 0.6, 1.6)) for speaker, value in loud.items()}
+
+
+def _clip(row: dict, arrays: dict[str, np.ndarray], gain: float) -> Clip:
+    frames = len(arrays["exp"])
+    expression = arrays["exp"].astype(np.float32)
+    expression[:, :MOUTH_KEYPOINTS] *= gain
+    motion = np.zeros((frames, 70), np.float32)
+    motion[:, :63] = expression.reshape(frames, 63)
+    # Scale and translation hold where the person sat; only their quick part belongs to talking.
+    motion[:, 63] = np.clip(1 + _quick(arrays["scale"].astype(np.float32)), 0.95, 1.05)
+    motion[:, 64:66] = np.clip(_quick(arrays["translation"].astype(np.float32)), -0.1, 0.1)
+    pose = arrays["pose"].astype(np.float32) - np.asarray(row["pose_med"], np.float32)
+    motion[:, 67:70] = gaussian_filter1d(pose, 1.5, axis=0)  # the tracker's jitter, worst on small faces
+    audio = np.zeros(frames * SAMPLES_PER_FRAME, np.float32)
+    heard = arrays["audio"][: len(audio)].astype(np.float32) / 32768
+    audio[: len(heard)] = heard
+    return Clip(
+        name=row["name"], speaker=row["speaker"], language=row["language"], waveform=audio, motion=motion,
+        blendshapes=arrays["blendshapes"].astype(np.float32) / 255, valid=arrays["ok"].astype(bool),
+        identity=arrays["neutral"].astype(np.float32).reshape(63), steady=row["face_px"] >= 100,
+    )  # fmt: skip
+
+
+def _quick(track: np.ndarray) -> np.ndarray:
+    """The part of a track [T, ...] faster than about four seconds, free of tracker jitter."""
+    smooth = gaussian_filter1d(track, 1.5, axis=0)
+    return smooth - gaussian_filter1d(smooth, 50, axis=0, mode="nearest")
