@@ -31,10 +31,10 @@ class Embedded:
     emotion: Tensor  # [B, D], added to the time embedding
     layouts: tuple[Layout, ...]  # one per stage
 
-    def rows(self, stop: int) -> Embedded:
-        """The first ``stop`` rows of the batch."""
-        tokens = {modality: tokens[:stop] for modality, tokens in self.tokens.items()}
-        return replace(self, tokens=tokens, emotion=self.emotion[:stop])
+    def rows(self, rows: slice) -> Embedded:
+        """Some rows of the batch."""
+        tokens = {modality: tokens[rows] for modality, tokens in self.tokens.items()}
+        return replace(self, tokens=tokens, emotion=self.emotion[rows])
 
 
 class MMDiT(nn.Module):
@@ -97,25 +97,20 @@ class MMDiT(nn.Module):
         x: [B, T, 70] noisy motion; sigma: [B] in 0..1; context: [B, T, 70] known motion held over the window.
         Returns noise - motion, [B, T, 70].
         """
+        frames = x.shape[1]
         time = self.time_in(sinusoid(1000.0 * sigma, self.config.time_features).to(x.dtype))
         c = F.silu(time + embedded.emotion)
         tokens = {"motion": self.motion_in(torch.cat([context, x], dim=-1)), **embedded.tokens}
         for stage, blocks, layout in zip(self.config.plan, self.stages, embedded.layouts, strict=True):
             for modality in stage.rope:  # equal tokens part company where they are given positions
-                tokens[modality] = self.expand(tokens[modality], self.config.tokens(modality, x.shape[1]))
+                tokens[modality] = tokens[modality].expand(-1, self.config.tokens(modality, frames), -1)
             streams = [torch.cat([tokens[modality] for modality in group], dim=1) for group in stage.groups]
-            lengths = [[tokens[modality].shape[1] for modality in group] for group in stage.groups]
-            for i, block in enumerate(blocks):  # type: ignore[arg-type]
-                last = stage is self.config.plan[-1] and i == stage.depth - 1
-                streams = block(streams, c, layout, queries=x.shape[1] if last else None)
-            if stage is not self.config.plan[-1]:
-                parts = (part for s, n in zip(streams, lengths, strict=True) for part in s.split(n, dim=1))
-                tokens = dict(zip(stage.order, parts, strict=True))
+            for block in blocks.children():
+                streams = block(streams, c, layout, queries=frames if block is self.stages[-1][-1] else None)
+            if blocks is not self.stages[-1]:
+                joint = torch.cat(streams, dim=1).split([tokens[modality].shape[1] for modality in stage.order], dim=1)
+                tokens = dict(zip(stage.order, joint, strict=True))
         return self.head(streams[0], c)
-
-    @staticmethod
-    def expand(tokens: Tensor, n: int) -> Tensor:
-        return tokens if tokens.shape[1] == n else tokens.expand(-1, n, -1)
 
     def layouts(self, frames: int) -> tuple[Layout, ...]:
         """Positions and key multiplicities of every stage for a window of ``frames``.

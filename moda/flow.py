@@ -1,0 +1,84 @@
+r"""Rectified flow: straight lines from motion to noise, and the schedules that walk them back.
+
+    x_\sigma = (1 - \sigma) x_0 + \sigma n,   n = S \epsilon,   v = dx/d\sigma = n - x_0,   \sigma from 1 to 0
+
+(Liu et al., arXiv 2209.03003; the convention of SD3 and MoDA.) S scales the noise of each channel. Any two of x, v,
+motion x_0 and noise n give the others. Shapes: x, v, motion, noise [B, T, D]; sigma a number or [B].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class FlowPoint:
+    """A point on the way: where it is and which way it goes."""
+
+    x: Tensor  # [B, T, D]
+    sigma: Tensor  # [B]
+    velocity: Tensor  # [B, T, D]
+
+    @classmethod
+    def between(cls, motion: Tensor, noise: Tensor, sigma: Tensor) -> FlowPoint:
+        return cls(interpolate(motion, noise, sigma), sigma, noise - motion)
+
+    @property
+    def motion(self) -> Tensor:
+        return motion_from(self.x, self.velocity, self.sigma)
+
+    @property
+    def noise(self) -> Tensor:
+        return noise_from(self.x, self.velocity, self.sigma)
+
+
+def interpolate(motion: Tensor, noise: Tensor, sigma: Tensor | float) -> Tensor:
+    sigma = _rows(sigma)
+    return (1 - sigma) * motion + sigma * noise
+
+
+def motion_from(x: Tensor, velocity: Tensor, sigma: Tensor | float) -> Tensor:
+    return x - _rows(sigma) * velocity
+
+
+def noise_from(x: Tensor, velocity: Tensor, sigma: Tensor | float) -> Tensor:
+    return x + (1 - _rows(sigma)) * velocity
+
+
+def velocity_from(x: Tensor, motion: Tensor, sigma: Tensor | float) -> Tensor:
+    """The velocity that leads from x to ``motion``; sigma must be above 0."""
+    return (x - motion) / _rows(sigma)
+
+
+def draw_noise(shape: tuple[int, ...], scale: Tensor, generator: torch.Generator) -> Tensor:
+    """S epsilon on the device of ``scale`` [D]; drawn on the generator's, so that a seed means the same anywhere."""
+    return torch.randn(shape, generator=generator, device=generator.device).to(scale.device) * scale
+
+
+def training_point(motion: Tensor, scale: Tensor, generator: torch.Generator) -> FlowPoint:
+    """A random point per row of ``motion`` [B, T, D] (normalised); its ``velocity`` is the target of the network.
+
+    The noise levels are uniform and stratified over the batch, which lowers the variance of the loss.
+    """
+    batch = len(motion)
+    strata = torch.randperm(batch, generator=generator, device=generator.device)
+    sigma = (strata + torch.rand(batch, generator=generator, device=generator.device)) / batch
+    return FlowPoint.between(motion, draw_noise(tuple(motion.shape), scale, generator), sigma.to(motion))
+
+
+def uniform_sigmas(steps: int) -> list[float]:
+    """steps + 1 levels from 1 to 0: every evaluation moves the sample as far."""
+    return [1 - i / steps for i in range(steps)] + [0.0]
+
+
+def published_sigmas(steps: int = 10) -> list[float]:
+    """The published timesteps linspace(1000, 1, steps) / 1000, then 0: the last evaluation moves x by .001 v only."""
+    return [*(torch.linspace(1000, 1, steps, dtype=torch.float64) / 1000).tolist(), 0.0]
+
+
+def _rows(sigma: Tensor | float) -> Tensor | float:
+    """[B] -> [B, 1, 1]."""
+    return sigma[:, None, None] if isinstance(sigma, Tensor) else sigma

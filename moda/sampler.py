@@ -1,0 +1,157 @@
+"""From conditions to motion, window by window: what ties flow, solver, guidance and windows together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Literal, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from contracts import Conditions
+from moda.flow import draw_noise, interpolate, published_sigmas, uniform_sigmas
+from moda.guidance import Guidance, GuidedVelocity
+from moda.model import MMDiT
+from moda.motion import POSE, MotionSpace
+from moda.solvers import SOLVERS, Velocity
+from moda.timeline import evaluate
+from moda.windows import crossfade, cut, hold
+
+
+@dataclass(frozen=True)
+class SamplerConfig:
+    """How to walk the flow and how to join the windows. The defaults are the house's; see :meth:`published`."""
+
+    steps: int = 5
+    solver: Literal["euler", "ab2", "dpmpp2m", "heun"] = "ab2"
+    schedule: Literal["uniform", "published"] = "uniform"
+    guidance: Guidance = field(default_factory=Guidance)
+    overlap: int = 16
+    join: Literal["pin", "crossfade"] = "pin"
+    """``pin``: the overlap is put back at every step, so a window continues the one before it.
+    ``crossfade``: windows are drawn apart and blended linearly over the overlap."""
+    padding: Literal["hold", "zeros"] = "hold"
+    """Audio beyond the end of the clip."""
+    smooth_pose: bool = False
+    """Scale, translation and rotation through a mean of three frames, each window before it is cross-faded and then the
+    whole clip."""
+
+    @classmethod
+    def published(cls, guidance: float = 1.2) -> Self:
+        """What the published MoDA does."""
+        return cls(
+            steps=10, solver="euler", schedule="published", guidance=Guidance(guidance, guidance),
+            join="crossfade", padding="zeros", smooth_pose=True,
+        )  # fmt: skip
+
+    @property
+    def sigmas(self) -> list[float]:
+        return published_sigmas(self.steps) if self.schedule == "published" else uniform_sigmas(self.steps)
+
+
+def sample(
+    model: MMDiT,
+    space: MotionSpace,
+    conditions: Conditions,
+    config: SamplerConfig,
+    generator: torch.Generator,
+    start: Tensor | None = None,
+) -> Iterator[Tensor]:
+    """Motion for a stretch of speech: chunks [n, 70] in the units of ``space``, float32 on the CPU, as they are ready.
+
+    The chunks add up to as many frames as the audio. ``start`` is the motion [70] of the frame before the first, by
+    default the face at rest. Runs on the device of the model and in its dtype; every chance is the generator's.
+    """
+    device = model.null_audio.device
+    scale = space.noise.to(device)
+    shape = (1, model.config.window, model.config.motion_dim)
+    noise = (draw_noise(shape, scale, generator) for _ in count())
+    before = space.normalise(space.rest if start is None else start.float().cpu())
+    for chunk in sample_normalised(model, conditions, config, noise, before.to(device)):
+        yield space.denormalise(chunk.cpu())
+
+
+def sample_normalised(
+    model: MMDiT, conditions: Conditions, config: SamplerConfig, noise: Iterable[Tensor], start: Tensor
+) -> Iterator[Tensor]:
+    """:func:`sample` in the normalised space, on the noise [1, T, 70] of each window and a normalised ``start``."""
+    joined = _pinned if config.join == "pin" else _crossfaded
+    chunks = joined(_windows(model, conditions, config, noise, start), config.overlap)
+    return _smoothed(chunks) if config.smooth_pose else chunks
+
+
+def sample_window(velocity: Velocity, noise: Tensor, config: SamplerConfig, known: Tensor | None = None) -> Tensor:
+    """One window: noise [B, T, 70] (scaled) -> motion [B, T, 70]; ``known`` [B, k, 70] are its first frames, pinned."""
+
+    def pin(x: Tensor, sigma: float) -> Tensor:
+        if known is None:
+            return x
+        k = known.shape[1]
+        return torch.cat([interpolate(known, noise[:, :k], sigma), x[:, k:]], dim=1)
+
+    return SOLVERS[config.solver](velocity, noise, config.sigmas, pin)
+
+
+@torch.inference_mode()
+def _windows(
+    model: MMDiT, conditions: Conditions, config: SamplerConfig, noise: Iterable[Tensor], start: Tensor
+) -> Iterator[Tensor]:
+    """The windows of a clip one by one, [n, 70] without padding, each told of the one before."""
+    frames, stride = model.config.window, model.config.window - config.overlap
+    device = model.null_audio.device
+    identity = conditions.identity.to(device)[None]
+    before = start[None, None]  # [1, 1, 70] the frame before the window
+    known = before[:, :0]  # [1, 0 or overlap, 70] the first frames of the window
+    for window, epsilon in zip(cut(conditions.audio, frames, config.overlap, config.padding), noise, strict=False):
+        context = hold(known if known.shape[1] and model.config.context == "overlap" else before, frames)
+        mix = evaluate(conditions.emotion, window.start, window.start + frames)
+        velocity = GuidedVelocity(model, config.guidance, window.audio.to(device)[None], identity, context, mix)
+        z = sample_window(velocity, epsilon, config, known if config.join == "pin" else None)
+        if config.smooth_pose and config.join == "crossfade":
+            z = smooth_pose(z)
+        before, known = z[:, stride - 1 : stride], z[:, stride:]
+        yield z[0, : window.frames]
+
+
+def _pinned(windows: Iterable[Tensor], overlap: int) -> Iterator[Tensor]:
+    """Windows whose overlap repeats the one before -> chunks."""
+    for i, z in enumerate(windows):
+        yield z[overlap:] if i else z
+
+
+def _crossfaded(windows: Iterable[Tensor], overlap: int) -> Iterator[Tensor]:
+    """Windows that differ over the overlap -> chunks, each without its overlap until the next window is there."""
+    tail = None
+    for z in windows:
+        if tail is not None:
+            later = crossfade(overlap).to(z)[:, None]
+            z = torch.cat([(1 - later) * tail + later * z[:overlap], z[overlap:]])
+        done = max(len(z) - overlap, 0)
+        if done:
+            yield z[:done]
+        tail = z[done:]
+    if tail is not None and len(tail):
+        yield tail
+
+
+def _smoothed(chunks: Iterable[Tensor]) -> Iterator[Tensor]:
+    """:func:`smooth_pose` over a whole clip, one frame behind its chunks."""
+    held, begun = None, False  # the last two frames: one that has gone, one that waits
+    for chunk in chunks:
+        x = chunk if held is None else torch.cat([held, chunk])
+        ready = smooth_pose(x)[1 if begun else 0 : -1]
+        if len(ready):
+            yield ready
+            begun = True
+        held = x[-2:]
+    if held is not None:
+        yield smooth_pose(held)[-1:]
+
+
+def smooth_pose(x: Tensor) -> Tensor:
+    """Mean of three frames (of two at the ends) of scale, translation and rotation: [..., T, 70] -> the same."""
+    pose = F.avg_pool1d(x[..., POSE].mT, 3, stride=1, padding=1, count_include_pad=False).mT
+    return torch.cat([x[..., : POSE.start], pose], dim=-1)
