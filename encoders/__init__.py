@@ -18,6 +18,9 @@ _HOME = {
     "load_image": "image",
     "ImageError": "image",
     "FaceModelError": "landmarker",
+    "TrackInfo": "track",
+    "VideoError": "track",
+    "track_video": "track",
 }
 
 __all__ = sorted(_HOME)

@@ -24,6 +24,7 @@ MAX_FACES = 5
 CROP = 2.3  # side of the head crop, in sizes of the face oval
 CROP_RISE = 0.10  # how far the crop is shifted up, in sides of itself: there is more head above a face than below
 DOMINANT = 1.5  # a face is meant without asking when its area is this many times the next one's
+SAME_FACE = 0.5  # boxes that overlap by more of the smaller one are of one face
 FINEST_TILE = 384  # px: a face that fills too little of a tile of this side is too small to be used anyway
 
 OVAL = (
@@ -151,7 +152,7 @@ def find_faces(landmarker: FaceLandmarker, image: Array) -> list[Landmarks]:
             for x in _tile_starts(width, side)
             for found in landmarker.detect(image[y : y + side, x : x + side])
         ]
-    return _distinct([_landmark_on_crop(landmarker, image, found) for found in faces])
+    return _distinct([landmark_on_crop(landmarker, image, found) or found for found in faces])
 
 
 def choose_face(faces: list[Landmarks], number: int | None) -> Landmarks:
@@ -166,8 +167,8 @@ def choose_face(faces: list[Landmarks], number: int | None) -> Landmarks:
             count = "1 face" if len(faces) == 1 else f"{len(faces)} faces"
             raise NoSuchFace(f"there is no face {number}, the picture shows {count}; `moda faces` lists them")
         return faces[number - 1]
-    by_area = sorted(faces, key=_area, reverse=True)
-    if len(by_area) > 1 and _area(by_area[0]) <= DOMINANT * _area(by_area[1]):
+    by_area = sorted(faces, key=lambda face: face.area, reverse=True)
+    if len(by_area) > 1 and by_area[0].area <= DOMINANT * by_area[1].area:
         raise SeveralFaces(_candidates(faces))
     return by_area[0]
 
@@ -226,21 +227,21 @@ def head_crop(points: Array, image_size: tuple[int, int]) -> tuple[int, int, int
     return x0, y0, int(side)
 
 
-def _landmark_on_crop(landmarker: FaceLandmarker, image: Array, face: Landmarks) -> Landmarks:
-    """The face detected again on its own crop, where the landmarks are finer; itself if it is not found there."""
+def landmark_on_crop(landmarker: FaceLandmarker, image: Array, face: Landmarks) -> Landmarks | None:
+    """The face detected again on its own head crop, where the landmarks are finer; None if it is not found there."""
     x, y, side = head_crop(face.points, (image.shape[1], image.shape[0]))
     if side < 1:
-        return face
+        return None
     again = [found.moved(x, y) for found in landmarker.detect(image[y : y + side, x : x + side])]
-    best = max(again, key=lambda found: _overlap(found, face), default=face)
-    return best if _overlap(best, face) > 0.5 else face
+    best = max(again, key=face.overlap, default=None)
+    return best if best is not None and face.overlap(best) > SAME_FACE else None
 
 
 def _distinct(faces: list[Landmarks]) -> list[Landmarks]:
     """Each face once, from left to right."""
     kept: list[Landmarks] = []
-    for face in sorted(faces, key=_area, reverse=True):
-        if all(_overlap(face, other) < 0.5 for other in kept):
+    for face in sorted(faces, key=lambda face: face.area, reverse=True):
+        if all(face.overlap(other) < SAME_FACE for other in kept):
             kept.append(face)
     return sorted(kept, key=lambda face: face.box[0] + face.box[2])
 
@@ -251,18 +252,6 @@ def _candidates(faces: list[Landmarks]) -> tuple[FaceCandidate, ...]:
         FaceCandidate(index, face.box, fit.scale, fit.pose)
         for index, (face, fit) in enumerate(zip(faces, fits, strict=True), start=1)
     )
-
-
-def _area(face: Landmarks) -> float:
-    x0, y0, x1, y1 = face.box
-    return (x1 - x0) * (y1 - y0)
-
-
-def _overlap(one: Landmarks, other: Landmarks) -> float:
-    """Intersection of the boxes over the smaller one's area."""
-    a, b = one.box, other.box
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    return max(width, 0) * max(height, 0) / max(min(_area(one), _area(other)), 1e-6)
 
 
 def _tile_starts(length: int, side: int) -> list[int]:

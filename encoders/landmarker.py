@@ -68,6 +68,18 @@ class Landmarks:
         (x0, y0), (x1, y1) = self.points[:, :2].min(0), self.points[:, :2].max(0)
         return float(x0), float(y0), float(x1), float(y1)
 
+    @property
+    def area(self) -> float:
+        """px^2 of the box."""
+        x0, y0, x1, y1 = self.box
+        return (x1 - x0) * (y1 - y0)
+
+    def overlap(self, other: Landmarks) -> float:
+        """Intersection of the two boxes over the smaller one's area."""
+        a, b = self.box, other.box
+        width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+        return max(width, 0) * max(height, 0) / max(min(self.area, other.area), 1e-6)
+
     def moved(self, x: float, y: float) -> Landmarks:
         """The same face in the coordinates of a picture of which this one is the part at (x, y)."""
         return Landmarks(self.points + np.array([x, y, 0], np.float32), self.blendshapes, self.matrix)

@@ -1,0 +1,216 @@
+"""Motion tracked from a driving video, in the motion space of the embedded renderer.
+
+Conventions: expression is relative to the speaker's own shut-lip, open-eye neutral; pose, scale and translation (of
+the neck pivot) are relative to the video's median. The rotation is that of the head fit: against the matrix MediaPipe
+gives, it leaks no more of the mouth into pitch (measured on three clips), and it is the one that the portrait and the
+training motion are expressed with.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from scipy.ndimage import gaussian_filter1d
+from scipy.signal import savgol_filter
+
+from contracts import FPS, KEYPOINT_VERTICES, ModaError, Motion
+from encoders.face import MAX_FACES, find_faces, landmark_on_crop
+from encoders.headfit import euler_degrees, fit_head, rotation_matrix
+from encoders.identity import LOWER_LIP, UPPER_LIP, shut_lips
+from encoders.landmarker import BLENDSHAPES, FaceLandmarker, Landmarks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from av.container import InputContainer
+
+    from contracts import Array
+
+NECK_PIVOT = np.array([0.0, -0.56, -0.67])  # OC, head frame
+DENSEST = 1 / 30  # s: frames that follow closer than this are not tracked
+MAX_MISFIT = 0.095  # OC, rms of the skull vertices: above, the landmarks are not believed
+BRIDGED = 3  # frames: longer gaps are held, not interpolated
+SEARCH_EVERY = 1.0  # s between searches of whole pictures, which are slow, while there is no face
+SHUT_RANGE = 0.006  # OC: gaps this near to the third percentile count as shut
+CHANNELS = 70  # of one sample, see _sample
+BLINK = [BLENDSHAPES.index("eyeBlinkLeft"), BLENDSHAPES.index("eyeBlinkRight")]
+MOUTH = 11  # keypoints 0..10 are lips, jaw and cheeks; the rest lids, irises and brows
+FRONTAL = 15.0  # degrees from the median pose
+SMOOTHING = (5, 2)  # Savitzky-Golay window (frames) and order
+SCALE_SIGMA = 0.2 * FPS  # frames: a Gaussian about half a second wide, as the mouth leaks into scale
+
+
+class VideoError(ModaError):
+    """A driving video cannot be used."""
+
+
+class VideoMissing(VideoError):
+    """There is no such file."""
+
+
+class VideoUnreadable(VideoError):
+    """The file has no video in it, or is damaged."""
+
+
+class NoFaceInVideo(VideoError):
+    """No frame shows a face."""
+
+
+@dataclass(frozen=True)
+class TrackInfo:
+    """What is known of a tracked video besides its motion."""
+
+    has_audio: bool
+    missing: int  # frames without a face, of which short runs were interpolated and long ones held
+    warnings: tuple[str, ...] = ()
+
+
+def track_video(path: str | Path, *, progress: Callable[[float], object] | None = None) -> tuple[Motion, TrackInfo]:
+    """Track the head and face of a driving video at exactly 25 frames a second.
+
+    Frames are read one at a time, so that memory does not grow with the picture; of several faces the one largest at
+    the start is followed. ``progress`` is called with the fraction done, where the video states its length; it may
+    raise to stop.
+
+    Returns the motion in space ``mesh`` (frames [T, 70], T = 25 x the video's seconds) and TrackInfo. Raises
+    VideoMissing, VideoUnreadable, NoFaceInVideo or FaceModelError.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise VideoMissing(f"there is no video {path}; check the path")
+    times: list[float] = []
+    samples: list[Array] = []
+    warnings: list[str] = []
+    try:
+        with av.open(str(path)) as container, FaceLandmarker(max_faces=MAX_FACES) as landmarker:
+            if not container.streams.video:
+                raise VideoUnreadable(f"{path.name} has no picture in it; name a video that shows a face")
+            has_audio = bool(container.streams.audio)
+            seconds = (container.duration or 0) / av.time_base
+            for time, sample in _track(_frames(container), landmarker):
+                times.append(time)
+                samples.append(sample)
+                if progress is not None and seconds:
+                    progress(min(time / seconds, 1.0))
+    except (FFmpegError, OSError) as error:
+        if not samples:
+            raise VideoUnreadable(f"{path.name} cannot be read as a video ({error}); convert it to MP4") from error
+        warnings.append(f"{path.name} is damaged after {times[-1]:.1f} s: the rest is left out")
+    if len(samples) < 2:
+        raise VideoUnreadable(f"{path.name} is a still picture, not a video; name a video that shows a face")
+    tracks, missing = _resample(np.array(times), np.stack(samples))
+    if missing.all():
+        raise NoFaceInVideo(f"no face was found in {path.name}; use a video that shows one face from the front")
+    if max(map(len, _runs(missing)), default=0) > BRIDGED:
+        warnings.append(f"no face in {missing.sum()} of {len(missing)} frames: the motion is held there")
+    motion = Motion(_relative(_fill(tracks, missing), missing))
+    return motion, TrackInfo(has_audio, int(missing.sum()), tuple(warnings))
+
+
+def _frames(container: InputContainer) -> Iterator[tuple[float, Array]]:
+    """Second and picture, uint8 [H, W, 3] RGB upright, of every frame that is to be tracked."""
+    stream = container.streams.video[0]
+    stream.thread_type = "AUTO"
+    start: float | None = None
+    last = -math.inf
+    for frame in container.decode(stream):
+        if frame.time is None:
+            continue
+        start = frame.time if start is None else start
+        if frame.time - last >= DENSEST - 1e-3:
+            last = frame.time
+            yield frame.time - start, np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+
+
+def _track(frames: Iterator[tuple[float, Array]], landmarker: FaceLandmarker) -> Iterator[tuple[float, Array]]:
+    """Second and sample [CHANNELS] of each frame; NaN where there is no face.
+
+    Still-image detection on a crop that follows the face: MediaPipe's own tracking of videos lags by a quarter of a
+    frame and flattens blinks, and smoothing without lag is easy afterwards.
+    """
+    face: Landmarks | None = None
+    searched = -math.inf
+    for time, image in frames:
+        known, face = face, face and landmark_on_crop(landmarker, image, face)
+        if face is None and (known is not None or time - searched >= SEARCH_EVERY):
+            searched = time
+            face = max(find_faces(landmarker, image), key=lambda found: found.area, default=None)
+        yield time, np.full(CHANNELS, np.nan) if face is None else _sample(face)
+
+
+def _sample(face: Landmarks) -> Array:
+    """21 x 3 keypoints (OC, head frame), pitch, yaw, roll (degrees), px per OC, neck pivot x, y (px, y up), blink."""
+    fit = fit_head(face.points)
+    if fit.rms > MAX_MISFIT:
+        return np.full(CHANNELS, np.nan)
+    pivot = fit.scale * fit.rotation @ NECK_PIVOT + fit.translation
+    keypoints = fit.vertices[list(KEYPOINT_VERTICES)]
+    return np.concatenate([keypoints.ravel(), fit.pose, [fit.scale], pivot[:2], [face.blendshapes[BLINK].mean()]])
+
+
+def _resample(times: Array, samples: Array) -> tuple[Array, Array]:
+    """Samples [N, CHANNELS] at ``times`` -> samples at 25 frames a second [T, CHANNELS], and which are missing [T]."""
+    count = max(round((times[-1] + float(np.median(np.diff(times)))) * FPS), 1)
+    grid = np.arange(count) / FPS
+    seen = ~np.isnan(samples[:, 0])
+    share = np.interp(grid, times, seen)  # under 1 where a neighbour in time has no face
+    if not seen.any():
+        return np.full((count, CHANNELS), np.nan), np.ones(count, bool)
+    tracks = np.stack([np.interp(grid, times[seen], channel) for channel in samples[seen].T], 1)  # [T, CHANNELS]
+    return tracks, share < 1 - 1e-6
+
+
+def _fill(tracks: Array, missing: Array) -> Array:
+    """Missing frames, which come interpolated, replaced in long runs by the last frame before (or first after)."""
+    filled = tracks.copy()
+    for run in _runs(missing):
+        if len(run) > BRIDGED:
+            filled[run] = tracks[run[0] - 1] if run[0] else tracks[min(run[-1] + 1, len(tracks) - 1)]
+    return filled
+
+
+def _relative(tracks: Array, missing: Array) -> Array:
+    """Absolute samples [T, CHANNELS] -> motion [T, 70]: relative to the speaker's neutral and median pose, smoothed."""
+    if len(tracks) >= SMOOTHING[0]:
+        tracks = savgol_filter(tracks, *SMOOTHING, axis=0)
+    keypoints = tracks[:, :63].reshape(-1, 21, 3)  # [T, 21, 3]
+    angles, scale, pivot, blink = tracks[:, 63:66], tracks[:, 66], tracks[:, 67:69], tracks[:, 69]
+    scale = gaussian_filter1d(scale, SCALE_SIGMA, mode="nearest")
+    seen = ~missing if not missing.all() else missing
+    median_angles = np.median(angles[seen], 0)
+    frontal = seen & (np.abs(angles - median_angles)[:, :2].max(1) < FRONTAL)
+    neutral = neutral_keypoints(keypoints[frontal], blink[frontal])
+    median_scale = np.median(scale[seen])
+
+    frames = np.zeros((len(tracks), 70), np.float32)
+    frames[:, :63] = (keypoints - neutral).reshape(-1, 63)
+    frames[:, 63] = scale / median_scale
+    frames[:, 64:66] = (pivot - np.median(pivot[seen], 0)) / median_scale
+    upright = rotation_matrix(*median_angles).T
+    frames[:, 67:] = [euler_degrees(rotation_matrix(*frame) @ upright) for frame in angles]
+    return frames
+
+
+def neutral_keypoints(keypoints: Array, blink: Array) -> Array:
+    """The shut-lip, open-eye neutral [21, 3] of a speaker from keypoints [T, 21, 3] OC and blink [T] in 0..1.
+
+    Lips, jaw and cheeks are those of the frames with the least gap, brought together if they never met; lids, irises
+    and brows those of the frames with the most open eyes.
+    """
+    gap = keypoints[:, UPPER_LIP, 1] - keypoints[:, LOWER_LIP, 1]
+    shut = np.abs(gap - np.percentile(gap, 3)) <= SHUT_RANGE
+    awake = blink <= np.percentile(blink, 60)
+    mouth, eyes = np.median(keypoints[shut], 0), np.median(keypoints[awake], 0)
+    return shut_lips(np.concatenate([mouth[:MOUTH], eyes[MOUTH:]]))
+
+
+def _runs(flags: Array) -> list[Array]:
+    """Indices of each run of true flags."""
+    index = np.flatnonzero(flags)
+    return [run for run in np.split(index, np.flatnonzero(np.diff(index) > 1) + 1) if len(run)]
