@@ -1,0 +1,234 @@
+"""Frames and sound to MP4: H.264 and AAC, 25 frames a second, written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import queue
+import threading
+import uuid
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import av
+import numpy as np
+
+from contracts import FPS, ModaError
+from encoders.media import audio_blocks, probe_audio
+
+if TYPE_CHECKING:
+    Array = np.ndarray[Any, np.dtype[Any]]
+    StrPath = str | os.PathLike[str]
+
+#: The number of threads is fixed because x264's output depends on it: the same frames must give the same file.
+X264_OPTIONS = {"preset": "veryfast", "crf": "18", "threads": "2"}
+AAC_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+AAC_BITS = 2.5  # a sample and channel: 120 kbit/s at 48 kHz
+QUEUED_FRAMES = 16
+_BT709 = 1  # FFmpeg's tables of matrices, primaries and transfer curves share this code
+
+
+class OutputError(ModaError):
+    """An output file that cannot be written."""
+
+
+def check_output(path: StrPath, suffix: str = ".mp4") -> Path:
+    """The path, known to be writable in principle; called before any work is done.
+
+    Raises:
+        OutputError: a folder, another suffix, or a parent folder that is missing or closed to us.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; name a file in it, such as {path / f'out{suffix}'}")
+    if path.suffix.lower() != suffix:
+        raise OutputError(f"{path} does not end in {suffix}; name the output {path.stem}{suffix}")
+    if not path.parent.is_dir():
+        raise OutputError(f"the folder {path.parent} does not exist; create it, or choose another one")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise OutputError(f"no permission to write in {path.parent}; choose another folder")
+    return path
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside ``path`` that takes its place when the block ends well, and vanishes when it does not.
+
+    Raises:
+        OutputError: the file cannot be created or renamed.
+    """
+    part = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.part{path.suffix}")
+    try:
+        with _output_errors(path):
+            part.touch(exist_ok=False)
+        yield part
+        with _output_errors(path):
+            os.replace(part, path)
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def open_video(path: StrPath, sound: StrPath | None = None, delay: float = 0.0) -> Iterator[VideoWriter]:
+    """A video that appears under its name when the block ends well; any exception, Ctrl-C included, leaves nothing.
+
+        with open_video("out.mp4", sound="voice.wav") as video:
+            for frame in frames:
+                video.write(frame)
+
+    Args:
+        sound: the original recording. Its rate (up to 48 kHz) and its one or two channels are kept, and its length to
+            the sample, except that it ends with the picture at the latest.
+        delay: seconds by which the sound starts after the picture (before it where negative).
+
+    Raises:
+        OutputError: the file cannot be written.
+        AudioError: the sound cannot be decoded.
+    """
+    path = check_output(path)
+    with replacing(path) as part:
+        writer = VideoWriter(part, path, sound, delay)
+        try:
+            yield writer
+            writer.finish()
+        finally:
+            writer.cancel()
+
+
+class VideoWriter:
+    """Encodes in a thread of its own, so that the next frame is rendered meanwhile. Made by :func:`open_video`."""
+
+    def __init__(self, part: Path, path: Path, sound: StrPath | None, delay: float) -> None:
+        self._part, self._path, self._sound, self._delay = part, path, sound, delay
+        self._queue: queue.Queue[Array | None] = queue.Queue(QUEUED_FRAMES)
+        self._error: BaseException | None = None
+        self._cancelled = False
+        self._thread = threading.Thread(target=self._work, name="video-encoder", daemon=True)
+        self._thread.start()
+
+    def write(self, frame: Array | None) -> None:
+        """Queue one frame, uint8 [H, W, 3] RGB with even H and W; waits while the encoder is behind."""
+        while True:
+            if self._error is not None:
+                raise self._error
+            with contextlib.suppress(queue.Full):
+                return self._queue.put(frame, timeout=0.1)
+
+    def finish(self) -> None:
+        """Wait for the encoder to write what is queued; raises what stopped it."""
+        self.write(None)
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def cancel(self) -> None:
+        """Stop the encoder without caring for the file."""
+        self._cancelled = True
+        while self._thread.is_alive():
+            with contextlib.suppress(queue.Full):
+                self._queue.put(None, timeout=0.1)
+            self._thread.join(timeout=0.1)
+
+    def _work(self) -> None:
+        try:
+            with _output_errors(self._path):
+                self._encode()
+        except BaseException as error:  # handed to the caller's thread
+            self._error = error
+
+    def _frames(self) -> Iterator[Array]:
+        while (frame := self._queue.get()) is not None and not self._cancelled:
+            yield frame
+
+    def _encode(self) -> None:
+        frames = self._frames()
+        first = next(frames, None)
+        if first is None:
+            if self._cancelled:
+                return
+            raise OutputError(f"there is not one frame to write to {self._path}; give a longer recording")
+        with av.open(str(self._part), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+            video = _video_stream(container, width=first.shape[1], height=first.shape[0])
+            sound = _SoundTrack(container, self._sound, self._delay) if self._sound is not None else None
+            count = 0
+            for count, frame in enumerate(itertools.chain([first], frames), start=1):
+                picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(
+                    format="yuv420p", dst_colorspace="ITU709"
+                )
+                picture.pts = count - 1
+                container.mux(video.encode(picture))
+                if sound is not None:
+                    sound.encode(until=Fraction(count, FPS))
+            if not self._cancelled:
+                container.mux(video.encode(None))
+                if sound is not None:
+                    sound.flush()
+
+
+class _SoundTrack:
+    """The AAC track, encoded in step with the picture so that memory stays constant."""
+
+    def __init__(self, container: av.container.OutputContainer, path: StrPath, delay: float) -> None:
+        info = probe_audio(path)
+        self._rate = next((rate for rate in AAC_RATES if rate >= info.rate), AAC_RATES[-1])
+        stereo = info.channels == 2
+        self._layout = "stereo" if stereo else "mono"
+        self._blocks = _delayed(audio_blocks(path, self._rate, mono=not stereo), round(delay * self._rate))
+        self._container = container
+        self._stream = container.add_stream("aac", rate=self._rate, layout=self._layout)
+        self._stream.bit_rate = round(self._rate * AAC_BITS) * (2 if stereo else 1)
+        self._rest: Array | None = None
+        self._done = 0  # samples encoded
+
+    def encode(self, until: Fraction) -> None:
+        """Encode up to the sample at ``until`` seconds."""
+        end = int(until * self._rate)
+        while self._done < end:
+            block = self._rest if self._rest is not None else next(self._blocks, None)
+            if block is None:
+                return
+            now, rest = np.split(block, [end - self._done], axis=1)
+            self._rest = rest if rest.shape[1] else None
+            if not now.shape[1]:
+                continue
+            samples = np.nan_to_num(now, nan=0.0, posinf=1.0, neginf=-1.0).clip(-1.0, 1.0)
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=self._layout)
+            frame.sample_rate, frame.pts, frame.time_base = self._rate, self._done, Fraction(1, self._rate)
+            self._done += now.shape[1]
+            self._container.mux(self._stream.encode(frame))
+
+    def flush(self) -> None:
+        self._container.mux(self._stream.encode(None))
+
+
+def _video_stream(container: av.container.OutputContainer, width: int, height: int) -> av.VideoStream:
+    stream = container.add_stream("libx264", rate=FPS, options=X264_OPTIONS)
+    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+    context = stream.codec_context
+    context.colorspace = context.color_primaries = context.color_trc = _BT709
+    context.color_range = av.video.reformatter.ColorRange.MPEG
+    return stream
+
+
+def _delayed(blocks: Iterator[Array], delay: int) -> Iterator[Array]:
+    """The blocks, ``delay`` samples of silence later, or without their first ``-delay`` samples."""
+    for block in blocks:
+        if delay > 0:
+            yield np.zeros((block.shape[0], delay), np.float32)
+            delay = 0
+        skipped = min(-delay, block.shape[1])
+        delay += skipped
+        yield block[:, skipped:]
+
+
+@contextlib.contextmanager
+def _output_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, av.FFmpegError) as error:
+        reason = error.strerror or str(error)
+        raise OutputError(f"cannot write {path} ({reason}); free some space or choose another folder") from error
