@@ -98,13 +98,13 @@ class HeadMotion:
 
         Returns float64 [2, 3], rest px -> moved px, both as (column, row).
         """
-        rest, moved = points[:, :2] * [1, -1], self(points)[:, :2] * [1, -1]
-        return solve_affine(rest, moved)
+        rest = np.column_stack([pixels(points), np.ones(3)]).astype(np.float64)
+        return np.linalg.solve(rest, pixels(self(points)).astype(np.float64)).T
 
 
-def solve_affine(source: Array, target: Array) -> Array:
-    """The affine map of three points onto three: float64 [2, 3]."""
-    return np.linalg.solve(np.column_stack([source, np.ones(3)]).astype(np.float64), target.astype(np.float64)).T
+def pixels(points: Array) -> Array:
+    """Render-frame points [n, 3] as float32 [n, 2] (column, row), where integers are the centres of px."""
+    return (points[:, :2] * [1, -1] - 0.5).astype(np.float32)
 
 
 def clamp_yaw(yaw: float, portrait: float) -> float:

@@ -56,11 +56,6 @@ class Region:
         return np.broadcast_to(columns, self.shape), np.broadcast_to(rows[:, None], self.shape)
 
 
-def pixels(points: Array) -> Array:
-    """Render-frame points [n, 3] as float32 [n, 2] (column, row), where integers are the centres of px."""
-    return (points[:, :2] * [1, -1] - 0.5).astype(np.float32)
-
-
 def soft_polygon(region: Region, contour: Array, sigma: float) -> Array:
     """Coverage of the polygon ``contour`` [n, 2] (column, row), feathered by ``sigma`` px: float32 [h, w] in 0..1."""
     mask = np.zeros(region.shape, np.uint8)

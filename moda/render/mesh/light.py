@@ -37,14 +37,14 @@ class Light:
         sclera = _sclera(photo, points)
         white = float(np.percentile(sclera @ LUMA, 70)) if len(sclera) else 0.0
         mean = skin.mean(axis=0)
-        cheeks = [
-            np.concatenate([_patch(photo, points[v]) for v in side]).mean() for side in (_RIGHT_CHEEK, _LEFT_CHEEK)
-        ]
+        right, left = (
+            float(np.mean([_patch(photo, points[v]).mean() for v in side])) for side in (_RIGHT_CHEEK, _LEFT_CHEEK)
+        )
         return cls(
             skin=mean.astype(np.float32),
             teeth=float(np.clip(max(1.02 * bright, white), 50, 228)),
             grey=float(np.ptp(mean)) < _GREY_CHROMA,
-            slope=float(np.clip(np.log((cheeks[1] + 8) / (cheeks[0] + 8)), -1, 1)),
+            slope=float(np.clip(np.log((left + 8) / (right + 8)), -1, 1)),
             blur=0.45 * zoom if zoom > 1.05 else 0.0,
             grain=_grain(photo, points),
         )
@@ -54,7 +54,7 @@ class Light:
         return np.repeat((colour @ LUMA)[..., None], 3, axis=-1) if self.grey else colour
 
     def tooth(self) -> Array:
-        """Colour of a lit tooth, float32 [3]. Neutral teeth look blue in a warm picture, so half of it is the skin's."""
+        """Colour of a lit tooth, float32 [3]; half of it the skin's: neutral teeth look blue in a warm picture."""
         chroma = self.skin / max(float(self.skin @ LUMA), 1.0)
         return self.tint(self.teeth * (0.52 * np.float32([1.03, 0.98, 0.90]) + 0.48 * chroma))
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from moda.render.mesh.geometry import ramp, smoothstep
-from moda.render.mesh.layers import Region, blend, catmull_rom, pixels, soft_line, soft_polygon
+from moda.render.mesh.geometry import pixels, ramp, smoothstep
+from moda.render.mesh.layers import Region, blend, catmull_rom, soft_line, soft_polygon
 from moda.render.mesh.light import LUMA
-from moda.render.mesh.teeth import LOWER_SHADE, Row, lower_row, upper_row
+from moda.render.mesh.teeth import Row, lower_row, upper_row
 from moda.render.mesh.topology import INNER_LOWER_LIP, INNER_UPPER_LIP
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ _CAVITY, _TONGUE = np.float32([0.30, 0.15, 0.16]), np.float32([0.82, 0.44, 0.46]
 _WARM = np.float32([0.8, 1.1, 1.35])  # powers of a shadow per channel: neutral shadows look like dirty teeth
 _EDGE, _JAW_EDGE = 0.034, 0.014  # OC below the seam: biting edges of the upper and lower teeth when the jaw is shut
 _TEETH_DEPTH, _JAW_DEPTH = 0.10, 0.13  # OC behind the seam
+_MAX_SHOWN = 0.125  # OC of upper teeth and gum under a lifted lip
 _JAW_SLACK = 0.022  # OC the chin drops before the rows part: a clenched grin is full of teeth
 _OWN_TEETH_GAP, _OWN_TEETH_LUMA = 0.05, 0.55
 
@@ -35,6 +36,10 @@ class Mouth:
         self._fit, self._light, self._is_open = fit, light, is_open
         self._seam = shut[[13, 14]].mean(axis=0)
         self._own = _own_teeth(photo, points, fit, light) if is_open else None
+        self._edge = float(self._seam[1]) - _EDGE  # OC, y of the upper biting edge
+        if self._own is not None:  # painted teeth then only continue the photo's upwards
+            lips = fit.to_head(points)[[13, 14], 1]
+            self._edge = float(max(lips[1] + 0.02, lips[0] - 0.05))
         colour = light.tooth() if self._own is None else self._own[2]
         scale = float(np.clip(1.5 * fit.unit, 96, 320))
         self._upper = upper_row(light, colour, scale)
@@ -65,8 +70,8 @@ class Mouth:
         paint = self._inside(region, shape, moved, motion)
         if self._light.blur:
             paint = cv2.GaussianBlur(paint, (0, 0), self._light.blur)
-        paint += region.of(self._light.grain)
-        blend(region.of(frame), paint, mask * fade)
+        paint += region.of(self._light.grain) * np.minimum(paint * (1 / 128), 1)  # no grain in the dark
+        blend(region.of(frame), paint, np.minimum(1.5 * mask, 1) * fade)
 
     def _inside(self, region: Region, shape: FaceShape, moved: Array, motion: HeadMotion) -> Array:
         """What shows between the lips, float32 [h, w, 3]."""
@@ -74,15 +79,16 @@ class Mouth:
         shade = self._shade(region, moved)
         grin = ramp(shape.width, 1.0, 1.14)
         dark = ((0.25 + 0.8 * shade)[..., None]) ** self._warm
-        lit = (np.minimum(0.76 + 0.20 * grin + 0.26 * shade, 1.05)[..., None]) ** self._warm
+        lit = (np.minimum(0.72 + 0.18 * grin + 0.28 * shade, 1.0)[..., None]) ** self._warm
 
         paint = self._cavity * dark
         columns, rows = region.grid()
         floor = pixels(moved[[14]])[0]
         u = (columns - floor[0]) / (0.25 * unit * min(shape.width, 1.0))
         v = (rows - floor[1]) / max(0.52 * shape.gap * unit, 1e-3)
-        tongue = 0.9 * (1 - smoothstep(np.sqrt(u * u + v * v), 0.75, 1.05))
-        paint += (self._tongue * (dark * 0.75 + 0.2) - paint) * tongue[..., None]
+        tongue = 0.9 * (1 - smoothstep(np.sqrt(u * u + v * v), 0.55, 1.1))
+        back = 1 - 0.45 * np.clip(-v, 0, 1) ** 2  # the mound darkens where it turns away from the light
+        paint += (self._tongue * (dark * 0.75 + 0.2) * back[..., None] - paint) * tongue[..., None]
 
         if self._lower is not None:
             jaw = 1.25 * min(0.0, shape.chin + _JAW_SLACK)
@@ -110,10 +116,9 @@ class Mouth:
     def _upper_edge(self, shape: FaceShape) -> float:
         """Height of the upper biting edge in the head frame, OC: fixed to the skull, but never out of sight."""
         lip = float(shape.vertices[13, 1])
-        edge = float(self._seam[1]) - _EDGE
         shown = ramp(shape.gap, 0.09, 0.18) * ramp(shape.width, 0.72, 0.92)
-        edge += shown * (min(edge, lip - 0.030) - edge)
-        return max(edge, lip - 0.6 * shape.gap)
+        edge = self._edge + shown * (min(self._edge, lip - min(0.030, 0.6 * shape.gap)) - self._edge)
+        return max(edge, lip - _MAX_SHOWN)
 
     def _place(
         self, paint: Array, row: Row, region: Region, edge: float, depth: float, root: float, motion: HeadMotion,

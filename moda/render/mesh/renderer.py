@@ -10,10 +10,12 @@ import numpy as np
 
 from moda.render.base import check_motion, check_size
 from moda.render.mesh.expression import SHUT_GAP, Expression, lip_gap
+from moda.render.mesh.eyes import EyePatch
 from moda.render.mesh.geometry import HeadFit, HeadMotion
 from moda.render.mesh.light import Light
 from moda.render.mesh.mouth import Mouth
 from moda.render.mesh.seam import snap_seam
+from moda.render.mesh.topology import EYES
 from moda.render.mesh.warp import Warp
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ class MeshPortrait:
     points: Array  # float32 [478, 3] px, render frame
     warp: Warp
     mouth: Mouth
+    eyes: tuple[EyePatch, ...]
 
 
 class MeshRenderer:
@@ -65,6 +68,7 @@ class MeshRenderer:
             points=points,
             warp=Warp.of(photo, points, fit),
             mouth=Mouth(photo, points, fit, light, expression.shut, expression.mouth_open),
+            eyes=tuple(EyePatch(photo, points, fit, light, eye) for eye in EYES),
         )
 
     def render(self, prepared: MeshPortrait, frames: Array) -> Iterator[Array]:
@@ -83,4 +87,6 @@ class MeshRenderer:
         source = portrait.warp.backward_map(moved)
         frame = cv2.remap(portrait.photo, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         portrait.mouth.paint(frame, shape, moved, motion)
+        for eye, lid, gaze in zip(portrait.eyes, shape.lids, shape.gaze, strict=True):
+            eye.paint(frame, lid, gaze, moved, motion)
         return frame

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from moda.render.mesh.light import Light
 
 # OC, from the midline outwards: central and lateral incisor, canine, two premolars.
-UPPER_WIDTHS, UPPER_HEIGHTS = (0.092, 0.072, 0.072, 0.060, 0.055), (0.105, 0.092, 0.100, 0.085, 0.080)
+UPPER_WIDTHS, UPPER_HEIGHTS = (0.092, 0.072, 0.072, 0.060, 0.055), (0.118, 0.105, 0.112, 0.098, 0.092)
 LOWER_WIDTHS, LOWER_HEIGHTS = (0.056, 0.060, 0.066, 0.060, 0.055), (0.085, 0.088, 0.095, 0.080, 0.075)
 _UPPER_EDGES = (0.0, 0.008, 0.002, 0.012, 0.020)  # OC, how far each edge stands back from that of the incisors
 _LOWER_EDGES = (0.0, 0.001, 0.002, 0.008, 0.014)
@@ -25,7 +25,7 @@ _GUM = np.float32([0.74, 0.40, 0.40])  # RGB, times the level of a tooth
 
 @dataclass(frozen=True)
 class Row:
-    """A sprite of one row. Row 0 of the picture is BEYOND_EDGE past the biting edge, the last one TO_ROOT into the gum."""
+    """A sprite of one row, from BEYOND_EDGE past the biting edge (picture row 0) to TO_ROOT in the gum (the last)."""
 
     paint: Array  # float32 [h, w, 4]: RGB in levels, alpha 0..1
     scale: float  # px per OC
@@ -40,13 +40,13 @@ class Row:
 
 def upper_row(light: Light, colour: Array, scale: float) -> Row:
     """The upper teeth in ``colour``, float32 [3], at ``scale`` px per OC."""
-    return _draw(light, colour, scale, UPPER_WIDTHS, UPPER_HEIGHTS, _UPPER_EDGES, corner=0.020)
+    return _draw(light, colour, scale, UPPER_WIDTHS, UPPER_HEIGHTS, _UPPER_EDGES, corner=0.016)
 
 
 def lower_row(light: Light, colour: Array, scale: float) -> Row:
     """The lower teeth: smaller, flatter, darker."""
     shade = light.tint(LOWER_SHADE)
-    return _draw(light, colour * shade, scale, LOWER_WIDTHS, LOWER_HEIGHTS, _LOWER_EDGES, corner=0.010)
+    return _draw(light, colour * shade, scale, LOWER_WIDTHS, LOWER_HEIGHTS, _LOWER_EDGES, corner=0.008)
 
 
 def _draw(
@@ -60,7 +60,7 @@ def _draw(
     which = np.clip(np.searchsorted(bounds, np.abs(x), side="right") - 1, 0, len(widths) - 1)
     width, start = np.array(widths)[which], bounds[which]
     u = np.clip(2 * (np.abs(x) - start) / width - 1, -1, 1)  # across one tooth
-    edge = np.array(edges)[which] + corner * np.abs(u) ** 4
+    edge = np.array(edges)[which] + corner * np.abs(u) ** 7
     neck = np.array(heights)[which] * (1 - 0.16 * u**2)
     feather = 1.2 / scale
 
