@@ -96,7 +96,7 @@ def train_encoder(speech: list[Speech], heldout: list[Speech], out: Path, config
 
 @torch.inference_mode()
 def evaluate_encoder(network: LiteEncoder, heldout: list[Speech]) -> dict[str, float]:
-    """Viseme frame accuracy, and correlation of the inner-lip gap and of all mouth channels, per clip, then averaged."""
+    """Viseme frame accuracy; correlation of the inner-lip gap and of all mouth channels, per clip, then averaged."""
     right, count, gaps, channels = 0, 0, [], []
     for item in heldout:
         _, _, logits, track = network(torch.from_numpy(item.waveform / loudness(item.waveform))[None])

@@ -126,7 +126,7 @@ class LiteEncoder(nn.Module):
         )  # fmt: skip
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """waveform [B, 640 T] -> conv features [B, T, C], hidden [B, T, D], viseme logits [B, T, 15], track [B, T, 34]."""
+        """waveform [B, 640 T] -> conv features [B, T, C], hidden [B, T, D], viseme logits [B, T, 15], track [B, T, 34]"""
         features = self.frames.convolve(waveform)
         hidden, _ = self.frames.transform(features)
         visemes = self.viseme_head(hidden)
