@@ -5,18 +5,17 @@ This is the only file in which foreign names appear.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from contracts import ModaError
 from moda.config import ONE, ModelConfig
+from moda.files import replacing
 from moda.model import MMDiT
 from moda.motion import MotionSpace
 
@@ -36,14 +35,8 @@ def save_checkpoint(
     tensors |= {f"space.{name}": value.float() for name, value in space.tensors().items()}
     tensors = {name: value.cpu().contiguous() for name, value in tensors.items()}
     metadata = {**(notes or {}), "format": FORMAT, "config": model.config.to_json(), "space": space.name}
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        save_file(tensors, temporary, metadata)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_bytes(save(tensors, metadata))
 
 
 def load_checkpoint(

@@ -105,9 +105,10 @@ class MMDiT(nn.Module):
             for modality in stage.rope:  # equal tokens part company where they are given positions
                 tokens[modality] = tokens[modality].expand(-1, self.config.tokens(modality, frames), -1)
             streams = [torch.cat([tokens[modality] for modality in group], dim=1) for group in stage.groups]
-            for block in blocks.children():
-                streams = block(streams, c, layout, queries=frames if block is self.stages[-1][-1] else None)
-            if blocks is not self.stages[-1]:
+            final = blocks is self.stages[-1]
+            for depth, block in enumerate(blocks.children(), 1):
+                streams = block(streams, c, layout, queries=frames if final and depth == stage.depth else None)
+            if not final:
                 joint = torch.cat(streams, dim=1).split([tokens[modality].shape[1] for modality in stage.order], dim=1)
                 tokens = dict(zip(stage.order, joint, strict=True))
         return self.head(streams[0], c)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ import torch
 from torch import Tensor
 
 from contracts import FPS, ModaError, Motion
+from moda.files import replacing
 
 #: The layout of a frame. Units in space ``mesh``: expression and translation OC (1 OC is the distance of the outer eye
 #: corners, about 89 mm), scale a ratio, angles degrees. In space ``liveportrait`` they are the published model's.
@@ -85,18 +84,11 @@ def save_motion(path: str | Path, motion: Motion) -> None:
     frames = np.asarray(motion.frames, dtype=np.float32)
     if frames.ndim != 2 or frames.shape[1] != MOTION_DIM or not np.isfinite(frames).all():
         raise MotionError(f"a motion is finite numbers [T, {MOTION_DIM}], not {frames.shape}; sample or track it again")
-    path = Path(path)
-    temporary = ""
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
+        with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, frames=frames, space=motion.space, fps=motion.fps, format=FORMAT)
-        os.replace(temporary, path)
     except OSError as error:
         raise MotionError(f"cannot write {path} ({error.strerror}); choose a folder that has room") from error
-    finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def load_motion(path: str | Path) -> Motion:
