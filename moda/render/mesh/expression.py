@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moda.render.mesh.geometry import soft_clamp
 from moda.render.mesh.topology import EYES, INNER_LOWER_LIP, INNER_UPPER_LIP, face_mesh
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ _CORNER_R, _CORNER_L, _UPPER_IN, _LOWER_IN, _UPPER_OUT, _LOWER_OUT, _QUARTER_R, 
 #: What shuts lips that are apart by one unit, in y per keypoint row.
 _SHUTTING = {_LOWER_IN: 0.7, _LOWER_OUT: 0.6, _UPPER_IN: -0.3, _UPPER_OUT: -0.22, _QUARTER_R: -0.15, _QUARTER_L: -0.15,
              _CHIN: 0.45}  # fmt: skip
+_BARED, _BARE_LIMIT = 0.06, 0.06  # OC: lips this far apart in the portrait are not lifted by more than that
 _OVERCLOSE = 0.01  # OC, or a line of teeth remains
 
 
@@ -49,6 +51,7 @@ class Expression:
         self._expansion = face_mesh().expansion
         gap = float(lip_gap(self.rest))
         self.mouth_open = gap >= SHUT_GAP
+        self._bared = gap >= _BARED
         self._shutting = np.zeros((21, 3), np.float32)
         if self.mouth_open:
             middle = float(self.rest[INNER_UPPER_LIP[5], 1] - self.rest[INNER_LOWER_LIP[5], 1])
@@ -63,6 +66,9 @@ class Expression:
     def __call__(self, keypoints: Array) -> FaceShape:
         """Deform by ``keypoints``, float32 [21, 3] OC relative to a shut-lip, open-eye neutral."""
         keypoints = np.clip(keypoints, -MAX_DISPLACEMENT, MAX_DISPLACEMENT) + self._shutting
+        if self._bared:  # a portrait that shows its teeth has no more of them to show
+            for lip in (_CORNER_R, _CORNER_L, _UPPER_IN, _UPPER_OUT, _QUARTER_R, _QUARTER_L):
+                keypoints[lip, 1] = min(float(keypoints[lip, 1]), soft_clamp(float(keypoints[lip, 1]), _BARE_LIMIT))
         displacement = ((keypoints * self._lid_free).reshape(-1) @ self._expansion).reshape(-1, 3)
         vertices = self.rest + displacement
         ratios, gazes = [], []

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from contracts import Array
 
 _FRACTION_BITS = 4
+_FINER = 4
 
 
 @dataclass(frozen=True)
@@ -58,21 +59,29 @@ class Region:
 
 def soft_polygon(region: Region, contour: Array, sigma: float) -> Array:
     """Coverage of the polygon ``contour`` [n, 2] (column, row), feathered by ``sigma`` px: float32 [h, w] in 0..1."""
-    mask = np.zeros(region.shape, np.uint8)
-    fixed = np.round(region.local(contour) * (1 << _FRACTION_BITS)).astype(np.int32)
+    mask, fixed = _canvas(region, contour)
     cv2.fillPoly(mask, [fixed], 255, cv2.LINE_AA, _FRACTION_BITS)
-    coverage = mask.astype(np.float32) * np.float32(1 / 255)
-    return cv2.GaussianBlur(coverage, (0, 0), max(sigma, 0.3))
+    return _coverage(mask, region, sigma)
 
 
 def soft_line(region: Region, contour: Array, thickness: float, sigma: float) -> Array:
     """Coverage of an open polyline of ``thickness`` px: float32 [h, w] in 0..1."""
-    scale = 4  # OpenCV's lines are whole px thick
-    mask = np.zeros((region.shape[0] * scale, region.shape[1] * scale), np.uint8)
-    fixed = np.round((region.local(contour) + 0.5) * scale * (1 << _FRACTION_BITS)).astype(np.int32)
-    cv2.polylines(mask, [fixed], False, 255, max(1, round(thickness * scale)), cv2.LINE_AA, _FRACTION_BITS)
-    small = cv2.resize(mask, region.shape[::-1], interpolation=cv2.INTER_AREA)
-    return cv2.GaussianBlur(small.astype(np.float32) * np.float32(1 / 255), (0, 0), max(sigma, 0.3))
+    mask, fixed = _canvas(region, contour)
+    cv2.polylines(mask, [fixed], False, 255, max(1, round(thickness * _FINER)), cv2.LINE_AA, _FRACTION_BITS)
+    return _coverage(mask, region, sigma)
+
+
+def _canvas(region: Region, contour: Array) -> tuple[Array, Array]:
+    """A finer black picture of the region, and the contour on it: OpenCV draws outlines to the px, not between."""
+    mask = np.zeros((region.shape[0] * _FINER, region.shape[1] * _FINER), np.uint8)
+    on_mask = (region.local(contour) + 0.5) * _FINER - 0.5
+    return mask, np.round(on_mask * (1 << _FRACTION_BITS)).astype(np.int32)
+
+
+def _coverage(mask: Array, region: Region, sigma: float) -> Array:
+    small = cv2.resize(mask, region.shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32)
+    small *= np.float32(1 / 255)
+    return cv2.GaussianBlur(small, (0, 0), sigma) if sigma > 0.3 else small
 
 
 def catmull_rom(points: Array, times: int = 4) -> Array:

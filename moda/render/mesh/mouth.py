@@ -71,7 +71,7 @@ class Mouth:
         if self._light.blur:
             paint = cv2.GaussianBlur(paint, (0, 0), self._light.blur)
         paint += region.of(self._light.grain) * np.minimum(paint * (1 / 128), 1)  # no grain in the dark
-        blend(region.of(frame), paint, np.minimum(1.5 * mask, 1) * fade)
+        blend(region.of(frame), paint, np.minimum(1.4 * mask, 1) * fade)
 
     def _inside(self, region: Region, shape: FaceShape, moved: Array, motion: HeadMotion) -> Array:
         """What shows between the lips, float32 [h, w, 3]."""

@@ -84,7 +84,9 @@ class MeshRenderer:
         shift = (shape.vertices - portrait.expression.rest) @ portrait.fit.rotation.T * np.float32(portrait.fit.unit)
         points = portrait.points + shift
         moved = portrait.warp.move(points, motion)
-        source = portrait.warp.backward_map(moved)
+        source = portrait.warp.backward_map(
+            moved,
+        )
         frame = cv2.remap(portrait.photo, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         portrait.mouth.paint(frame, shape, moved, motion)
         for eye, lid, gaze in zip(portrait.eyes, shape.lids, shape.gaze, strict=True):

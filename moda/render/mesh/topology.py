@@ -24,7 +24,6 @@ OVAL = (
 #: The inner lip contours from the right corner to the left one; the corners (first and last) are shared.
 INNER_UPPER_LIP = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
 INNER_LOWER_LIP = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
-OUTER_LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
 #: Skin that is hardly ever covered: cheeks, chin, philtrum.
 SKIN = (205, 425, 50, 280, 101, 330, 199, 200, 164)
 # fmt: on

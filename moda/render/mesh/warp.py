@@ -86,34 +86,39 @@ class Warp:
 
         Rasterised with a z-buffer at half resolution, as a displacement, so that it upsamples without loss.
         """
-        half, size = self.size // 2, self.size
-        flipped = np.flatnonzero(np.sign(_areas(moved, self.triangles)) != self.orientation)
+        size = self.size
         vertices, triangles, shift = moved.copy(), self.triangles, self.rest[:, :2] - moved[:, :2]
         vertices[FACE_VERTICES:, 2] += self.order
+        flipped = np.flatnonzero(np.sign(_areas(moved, triangles)) != self.orientation)
         if len(flipped):
-            behind = vertices - np.float32([0, 0, _BACK_OF_FLIPPED])
+            behind = vertices - np.array([0, 0, _BACK_OF_FLIPPED], np.float32)
             vertices, shift = np.concatenate([vertices, behind]), np.concatenate([shift, shift])
             triangles = triangles.copy()
             triangles[flipped] += len(moved)
-
-        far = 64.0 * size  # a camera so far away that perspective is below the precision of the map
-        camera = np.empty_like(vertices)
-        camera[:, 2] = vertices[:, 2] - np.float32(far)
-        # 1/97 px: no vertex of the regular grid lies on the centre of a px, where the rasteriser may leave a hole
-        camera[:, 0] = (vertices[:, 0] / (size / 2) - np.float32(1 + 1 / 97 / size)) * -camera[:, 2]
-        camera[:, 1] = (vertices[:, 1] / (size / 2) + np.float32(1 + 1 / 97 / size)) * -camera[:, 2]
-        colours = np.full((len(vertices), 3), 0.5, np.float32)  # the rasteriser wants them in 0..1
-        colours[:, :2] += shift / np.float32(2 * size)
-        buffer = np.full((half, half, 3), 0.5, np.float32)
-        depth = np.full((half, half), 2 * far, np.float32)
-        cv2.triangleRasterize(
-            camera, triangles, colours, buffer, depth, np.eye(4, dtype=np.float32), np.pi / 2, 1.0, 2 * far, _SETTINGS
-        )
-        displacement = cv2.resize(buffer[..., :2], (size, size), interpolation=cv2.INTER_LINEAR)
-        displacement -= np.float32(0.5)
-        displacement *= np.float32([2 * size, -2 * size])
+        displacement = cv2.resize(_rasterise(vertices, triangles, shift, size), (size, size))
+        displacement *= np.array([1, -1], np.float32)  # render frame to rows
         displacement += _identity(size)
         return displacement
+
+
+def _rasterise(vertices: Array, triangles: Array, values: Array, size: int) -> Array:
+    """Interpolate ``values`` [N, 2] (px, below ``size``) over triangles: float32 [size / 2, size / 2, 2].
+
+    OpenCV's rasteriser has a perspective camera: put far away, its perspective is below the precision of the map.
+    """
+    far, half = 64.0 * size, size // 2
+    # 1/97 px: no vertex of the regular grid lies on the centre of a px, where the rasteriser may leave a hole
+    centre = np.array([half + 1 / 97, -half - 1 / 97], np.float32)
+    camera = np.empty_like(vertices)
+    camera[:, 2] = vertices[:, 2] - np.float32(far)
+    camera[:, :2] = (vertices[:, :2] - centre) * (camera[:, 2:] * np.float32(-1 / half))
+    colours = np.full((len(vertices), 3), 0.5, np.float32)  # the rasteriser wants them in 0..1
+    colours[:, :2] += values / np.float32(2 * size)
+    buffer = np.full((half, half, 3), 0.5, np.float32)
+    depth = np.full((half, half), 2 * far, np.float32)
+    view = np.eye(4, dtype=np.float32)
+    cv2.triangleRasterize(camera, triangles, colours, buffer, depth, view, np.pi / 2, 1.0, 2 * far, _SETTINGS)
+    return (buffer[..., :2] - np.float32(0.5)) * np.float32(2 * size)
 
 
 _SETTINGS = (
