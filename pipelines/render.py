@@ -1,0 +1,102 @@
+"""Motion to video: the tail that every pipeline ends in, and the re-rendering of a saved motion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from contracts import FPS, Motion
+from encoders.face import encode_face
+from encoders.media import frame_count, load_audio
+from moda.motion import load_motion, save_motion
+from moda.render import MeshRenderer, Renderer, RenderError
+from pipelines.video import check_output, open_video, replacing
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from contracts import Array, SourceFace
+
+    StrPath = str | PathLike[str]
+
+Stage = Literal["face", "audio", "track", "video"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a pipeline is."""
+
+    stage: Stage
+    done: int
+    total: int  # frames in stage "video", else percent
+    frame: Array | None = None  # uint8 [S, S, 3] RGB, the frame just made, in stage "video"
+    warnings: tuple[str, ...] = ()  # what the user should know, said once
+
+
+@dataclass(frozen=True)
+class Film:
+    """Where motion goes: the face it moves and the file it becomes."""
+
+    face: SourceFace
+    out: Path
+    size: int
+    save_motion: Path | None = None
+    sound: StrPath | None = None
+    delay: float = 0.0  # s, of the sound against the picture
+
+    def shoot(self, renderer: Renderer[Any], chunks: Iterable[Array], total: int, space: str) -> Iterator[Progress]:
+        """Render and encode motion chunks [n, 70] as they come, ``total`` frames in all; one Progress a frame.
+
+        Closing the generator cancels, and leaves no file.
+        """
+        if space != renderer.space:
+            raise RenderError(
+                f"the motion is of space {space!r}, the renderer draws {renderer.space!r}; render it there"
+            )
+        prepared = renderer.prepare(self.face, self.size)
+        kept: list[Array] = []
+        with ExitStack() as files:
+            part = files.enter_context(replacing(self.save_motion)) if self.save_motion else None
+            video = files.enter_context(open_video(self.out, self.sound, self.delay))
+            done = 0
+            for chunk in chunks:
+                kept += [chunk] if part else []
+                for frame in renderer.render(prepared, chunk):
+                    video.write(frame)
+                    done += 1
+                    yield Progress("video", done, total, frame)
+            if part:
+                save_motion(part, Motion(np.concatenate(kept), space))
+
+
+def check_outputs(out: StrPath, motion: StrPath | None) -> tuple[Path, Path | None]:
+    """Both paths, known to be writable in principle. Raises OutputError."""
+    return check_output(out), None if motion is None else check_output(motion, ".npz")
+
+
+def render_motion(
+    portrait: StrPath, motion: StrPath, out: StrPath, *, audio: StrPath | None = None, size: int = 512,
+    face: int | None = None,
+) -> Iterator[Progress]:  # fmt: skip
+    """Play a saved motion (npz) on a portrait, with sound where ``audio`` is given; as long as the motion.
+
+    Raises:
+        ModaError: a file cannot be used; the kinds are those of encode_face, load_motion, load_audio and open_video.
+    """
+    out, _ = check_outputs(out, None)
+    saved = load_motion(motion)
+    warnings: tuple[str, ...] = ()
+    if audio is not None and frame_count(len(load_audio(audio))) != len(saved):
+        warnings = (
+            f"sound and motion differ in length; the video lasts as long as the motion, {len(saved) / FPS:.2f} s",
+        )
+    yield Progress("face", 0, 100, warnings=warnings)
+    source = encode_face(Path(portrait), face=face)
+    yield Progress("face", 100, 100, warnings=source.warnings)
+    film = Film(source, out, size, sound=audio)
+    yield from film.shoot(MeshRenderer(), [saved.frames], len(saved), saved.space)

@@ -1,0 +1,116 @@
+"""A portrait and a voice to a talking video: encode -> sample -> render -> encode video, frame by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from contracts import Conditions, ModaError
+from encoders.emotion import AUTO, parse_emotion
+from encoders.face import encode_face
+from encoders.identity import encode_identity
+from encoders.media import frame_count, load_audio
+from encoders.wav2vec import AudioEncoder
+from moda.checkpoint import load_checkpoint
+from moda.guidance import Guidance
+from moda.render import MeshRenderer
+from moda.sampler import SamplerConfig, sample
+from pipelines.device import choose_device
+from pipelines.render import Film, Progress, check_outputs
+
+if TYPE_CHECKING:
+    from pipelines.render import StrPath
+
+
+#: The motion generator that ships with the project.
+EMBEDDED = Path(__file__).parents[1] / "moda" / "assets" / "mmdit_lite.safetensors"
+
+
+class OptionError(ModaError):
+    """An option outside its range."""
+
+
+@dataclass(frozen=True)
+class TalkOptions:
+    """What can be asked of a talking video."""
+
+    emotion: str = AUTO
+    """``happiness:0.8``, a timeline ``0:neutral,2.5:happiness:0.9``, or ``auto``: what the portrait shows."""
+    seed: int = 0
+    """The same seed gives the same video, frame for frame."""
+    steps: int = SamplerConfig.steps
+    """Evaluations of the network per window of motion."""
+    guidance: float = Guidance.audio
+    """How hard the speech is followed; 1 is the model itself."""
+    emotion_guidance: float = Guidance.emotion
+    """How hard the emotion is followed; 1 is the model itself."""
+    size: int = 512
+    """Side of the square video, px."""
+    face: int | None = None
+    """Which face of the portrait, as ``moda faces`` numbers them; None is the one that is clearly largest."""
+    save_motion: StrPath | None = None
+    """Where to keep the motion, as npz."""
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise OptionError(f"{self.steps} steps make no motion; give 1 or more")
+        if not (self.guidance >= 0 and self.emotion_guidance >= 0):
+            raise OptionError("a guidance scale is 0 or more; 1 is the model itself")
+
+
+class TalkingHead:
+    """The models, loaded once; then any number of videos.
+
+    Raises:
+        DeviceError: no such device.
+        ModaError: weights that are missing or damaged.
+    """
+
+    def __init__(self, device: str = "auto") -> None:
+        self.device = choose_device(device)
+        self.listener = AudioEncoder.embedded(self.device)
+        self.model, self.space = load_checkpoint(EMBEDDED, self.device)
+        self.renderer = MeshRenderer()
+
+    def talk(
+        self, portrait: StrPath, audio: StrPath, out: StrPath, options: TalkOptions | None = None
+    ) -> Iterator[Progress]:
+        """Make ``out``, one Progress a frame. Closing the generator cancels, and leaves nothing behind.
+
+        Memory does not grow with the recording, apart from its 16 kHz waveform. The video has
+        ``frame_count(samples)`` frames and the sound of ``audio``, as long as it was.
+
+        Raises:
+            ModaError: a file or an option cannot be used; the message names the remedy.
+        """
+        options = options or TalkOptions()
+        out, motion_file = check_outputs(out, options.save_motion)
+
+        yield Progress("audio", 0, 100)
+        waveform = load_audio(audio)  # [N]
+        yield Progress("face", 0, 100)
+        face = encode_face(Path(portrait), face=options.face)
+        emotion = parse_emotion(options.emotion, face.blendshapes)
+        yield Progress("face", 100, 100, warnings=face.warnings)
+
+        conditions = Conditions(
+            audio=(self.listener.tokens(features) for features in self.listener.stream(waveform)),
+            identity=torch.from_numpy(encode_identity(face)),
+            emotion=emotion,
+        )
+        config = SamplerConfig(steps=options.steps, guidance=Guidance(options.guidance, options.emotion_guidance))
+        chance = torch.Generator().manual_seed(options.seed)
+        chunks = (chunk.numpy() for chunk in sample(self.model, self.space, conditions, config, chance))
+
+        film = Film(face, out, options.size, motion_file, sound=audio)
+        yield from film.shoot(self.renderer, chunks, frame_count(len(waveform)), self.space.name)
+
+    def make(self, portrait: StrPath, audio: StrPath, out: StrPath, options: TalkOptions | None = None) -> Path:
+        """:meth:`talk`, run to its end: the path of the video."""
+        for _ in self.talk(portrait, audio, out, options):
+            pass
+        return Path(out)
