@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import av
 import numpy as np
 from av.error import FFmpegError
+from av.stream import Disposition
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import savgol_filter
 
@@ -29,14 +30,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from av.container import InputContainer
+    from av.video.stream import VideoStream
 
     from contracts import Array
 
 NECK_PIVOT = np.array([0.0, -0.56, -0.67])  # OC, head frame
+ONLY_FILES = {"protocol_whitelist": "file"}  # a playlist must not make us fetch what it names
 DENSEST = 1 / 30  # s: frames that follow closer than this are not tracked
 MAX_MISFIT = 0.095  # OC, rms of the skull vertices: above, the landmarks are not believed
 BRIDGED = 3  # frames: longer gaps are held, not interpolated
-SEARCH_EVERY = 1.0  # s between searches of whole pictures, which are slow, while there is no face
+SEARCH_EVERY = 1.0  # s between searches for small faces, which are slow, while there is no face
 SHUT_RANGE = 0.006  # OC: gaps this near to the third percentile count as shut
 CHANNELS = 70  # of one sample, see _sample
 BLINK = [BLENDSHAPES.index("eyeBlinkLeft"), BLENDSHAPES.index("eyeBlinkRight")]
@@ -82,18 +85,21 @@ def track_video(path: str | Path, *, progress: Callable[[float], object] | None 
     VideoMissing, VideoUnreadable, NoFaceInVideo or FaceModelError.
     """
     path = Path(path)
+    if path.is_dir():
+        raise VideoMissing(f"{path} is a folder; name one video file in it")
     if not path.is_file():
         raise VideoMissing(f"there is no video {path}; check the path")
     times: list[float] = []
     samples: list[Array] = []
     warnings: list[str] = []
     try:
-        with av.open(str(path)) as container, FaceLandmarker(max_faces=MAX_FACES) as landmarker:
-            if not container.streams.video:
+        with av.open(str(path), options=ONLY_FILES) as container, FaceLandmarker(max_faces=MAX_FACES) as landmarker:
+            stream = next((s for s in container.streams.video if not s.disposition & Disposition.attached_pic), None)
+            if stream is None:
                 raise VideoUnreadable(f"{path.name} has no picture in it; name a video that shows a face")
             has_audio = bool(container.streams.audio)
             seconds = (container.duration or 0) / av.time_base
-            for time, sample in _track(_frames(container), landmarker):
+            for time, sample in _track(_frames(container, stream), landmarker):
                 times.append(time)
                 samples.append(sample)
                 if progress is not None and seconds:
@@ -113,14 +119,13 @@ def track_video(path: str | Path, *, progress: Callable[[float], object] | None 
     return motion, TrackInfo(has_audio, int(missing.sum()), tuple(warnings))
 
 
-def _frames(container: InputContainer) -> Iterator[tuple[float, Array]]:
+def _frames(container: InputContainer, stream: VideoStream) -> Iterator[tuple[float, Array]]:
     """Second and picture, uint8 [H, W, 3] RGB upright, of every frame that is to be tracked."""
-    stream = container.streams.video[0]
     stream.thread_type = "AUTO"
     start: float | None = None
     last = -math.inf
     for frame in container.decode(stream):
-        if frame.time is None:
+        if frame.pts is None:
             continue
         start = frame.time if start is None else start
         if frame.time - last >= DENSEST - 1e-3:
@@ -134,13 +139,16 @@ def _track(frames: Iterator[tuple[float, Array]], landmarker: FaceLandmarker) ->
     Still-image detection on a crop that follows the face: MediaPipe's own tracking of videos lags by a quarter of a
     frame and flattens blinks, and smoothing without lag is easy afterwards.
     """
-    face: Landmarks | None = None
+    last: Landmarks | None = None
     searched = -math.inf
     for time, image in frames:
-        known, face = face, face and landmark_on_crop(landmarker, image, face)
-        if face is None and (known is not None or time - searched >= SEARCH_EVERY):
-            searched = time
-            face = max(find_faces(landmarker, image), key=lambda found: found.area, default=None)
+        face = last and landmark_on_crop(landmarker, image, last)
+        if face is None:
+            thorough = time - searched >= SEARCH_EVERY
+            searched = time if thorough else searched
+            found = find_faces(landmarker, image, tiles=thorough)
+            face = max(found, key=lambda candidate: candidate.area, default=None)
+        last = face or last
         yield time, np.full(CHANNELS, np.nan) if face is None else _sample(face)
 
 
