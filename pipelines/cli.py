@@ -1,0 +1,198 @@
+"""The command line: ``moda talk``, ``drive``, ``render``, ``faces``, ``doctor`` and ``app``.
+
+Exit codes: 0 done, 1 a bad file or a failure (one line on stderr), 2 a bad command line, 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import closing
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from typer.core import TyperGroup
+
+from contracts import FPS, ModaError
+
+if TYPE_CHECKING:
+    from pipelines.render import Progress as Step
+
+errors = Console(stderr=True, soft_wrap=True, highlight=False)
+STAGES = {"audio": "listening", "face": "looking", "track": "tracking", "video": "filming"}
+
+
+class _OneLineErrors(TyperGroup):
+    """What goes wrong is one line on stderr; ``--debug`` shows the traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ModaError as error:
+            if ctx.params.get("debug"):
+                raise
+            _complain(str(error))
+            raise typer.Exit(1) from None
+        except (typer.Exit, typer.Abort, typer.TyperException):
+            raise
+        except Exception as error:
+            if ctx.params.get("debug"):
+                raise
+            _complain(f"{type(error).__name__}: {error} (this is a fault of moda; `moda --debug ...` shows where)")
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(cls=_OneLineErrors, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+Portrait = Annotated[Path, typer.Argument(help="A picture that shows a face from the front.", show_default=False)]
+Out = Annotated[Path, typer.Option("--output", "-o", help="The video, OUT.mp4.", show_default=False)]
+Size = Annotated[int, typer.Option(help="Side of the square video in pixels, even, 256 to 1024.")]
+Face = Annotated[int | None, typer.Option(min=1, help="Which face of the portrait; `moda faces` numbers them.")]
+SaveMotion = Annotated[Path | None, typer.Option(help="Keep the motion in this .npz; `moda render` plays it.")]
+
+
+@app.callback()
+def _options(debug: Annotated[bool, typer.Option(help="Show where an error comes from.")] = False) -> None:
+    """A portrait and a voice become a talking video."""
+
+
+@app.command()
+def talk(
+    portrait: Portrait,
+    audio: Annotated[Path, typer.Argument(help="Speech: any sound file, or a video with sound.", show_default=False)],
+    out: Out,
+    emotion: Annotated[
+        str, typer.Option(help="happiness:0.8, or a timeline 0:neutral,2.5:happiness:0.9, or what the portrait shows.")
+    ] = "auto",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same video.")] = 0,
+    steps: Annotated[int | None, typer.Option(min=1, help="Network evaluations per 3.2 s of motion.")] = None,
+    guidance: Annotated[float | None, typer.Option(min=0, help="How hard the speech is followed; 1 is plain.")] = None,
+    emotion_guidance: Annotated[float | None, typer.Option(min=0, help="How hard the emotion is followed.")] = None,
+    size: Size = 512,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    save_motion: SaveMotion = None,
+    face: Face = None,
+) -> None:
+    """PORTRAIT speaks AUDIO."""
+    from pipelines.render import check_outputs
+    from pipelines.talk import TalkingHead, TalkOptions
+
+    check_outputs(out, save_motion)  # before the models are loaded
+    given = {"steps": steps, "guidance": guidance, "emotion_guidance": emotion_guidance}
+    options = TalkOptions(
+        emotion=emotion, seed=seed, size=size, face=face, save_motion=save_motion,
+        **{name: value for name, value in given.items() if value is not None},
+    )  # fmt: skip
+    _run(TalkingHead(device).talk(portrait, audio, out, options), out)
+
+
+@app.command()
+def drive(
+    portrait: Portrait,
+    video: Annotated[Path, typer.Argument(help="A video of a talking face.", show_default=False)],
+    out: Out,
+    size: Size = 512,
+    save_motion: SaveMotion = None,
+    face: Face = None,
+) -> None:
+    """PORTRAIT moves as the face in VIDEO does, and has its sound."""
+    from pipelines.drive import drive_portrait
+
+    _run(drive_portrait(portrait, video, out, size=size, face=face, save_motion=save_motion), out)
+
+
+@app.command()
+def render(
+    portrait: Portrait,
+    motion: Annotated[Path, typer.Argument(help="An .npz of --save-motion.", show_default=False)],
+    out: Out,
+    audio: Annotated[Path | None, typer.Option(help="The sound.")] = None,
+    size: Size = 512,
+    face: Face = None,
+) -> None:
+    """PORTRAIT plays a saved MOTION."""
+    from pipelines.render import render_motion
+
+    _run(render_motion(portrait, motion, out, audio=audio, size=size, face=face), out)
+
+
+@app.command()
+def faces(portrait: Portrait) -> None:
+    """List the faces of PORTRAIT: where, how large, how turned, and what speaks against each."""
+    from pipelines.faces import judge_faces
+
+    table = Table("face", "box (px)", "size (px)", "pitch, yaw, roll", "verdict")
+    for judged in judge_faces(portrait):
+        box = "{:.0f}, {:.0f} to {:.0f}, {:.0f}".format(*judged.face.box)
+        pose = "{:+.0f}, {:+.0f}, {:+.0f}".format(*judged.face.pose)
+        colour = "red" if judged.refusal else "yellow" if judged.warnings else "green"
+        verdict = judged.refusal or "; ".join(judged.warnings) or "good"
+        table.add_row(str(judged.face.index), box, f"{judged.face.size:.0f}", pose, f"[{colour}]{escape(verdict)}")
+    Console().print(table)
+
+
+@app.command()
+def doctor(device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto") -> None:
+    """Versions, device, models, and a self-test of the whole chain; exit code 1 if anything fails."""
+    from pipelines.doctor import examine
+
+    healthy = True
+    for finding in examine(device):
+        healthy &= finding.ok
+        mark = "[green]ok  [/]" if finding.ok else "[red]FAIL[/]"
+        Console(soft_wrap=True, highlight=False).print(mark, escape(f"{finding.name}: {finding.detail}"))
+    raise typer.Exit(0 if healthy else 1)
+
+
+@app.command(name="app")
+def page(
+    host: Annotated[str, typer.Option(help="0.0.0.0 opens the page to the network.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 7860,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+) -> None:
+    """The web page."""
+    import_module("app").launch(host=host, port=port, device=device)
+
+
+def _run(steps: Iterator[Step], out: Path) -> None:
+    """Run a pipeline to its end under a progress bar."""
+    columns = (
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),
+        TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
+    )  # fmt: skip
+    count = 0
+    with closing(steps), Progress(*columns, console=errors, transient=True) as bar:  # type: ignore[type-var]
+        task = bar.add_task("starting", total=None, rate="")
+        stage = ""
+        for step in steps:
+            for warning in step.warnings:
+                bar.console.print("[yellow]warning:[/]", escape(warning))
+            if step.stage != stage:
+                stage = step.stage
+                bar.reset(task, description=STAGES[stage], total=step.total, rate="")
+            if step.frame is not None:
+                count = step.done
+            speed = bar.tasks[0].speed
+            rate = f"{speed:.0f} frames/s" if step.frame is not None and speed else ""
+            bar.update(task, completed=step.done, rate=rate)
+    typer.echo(f"{out}: {count} frames, {count / FPS:.2f} s")
+
+
+def _complain(message: str) -> None:
+    errors.print("[red]error:[/]", escape(" ".join(message.split())))
+
+
+def main() -> None:
+    """The console script. A ``kill`` ends it as Ctrl-C does, so that it leaves no half file either."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    app()
+
+
+if __name__ == "__main__":
+    main()
