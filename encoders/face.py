@@ -25,7 +25,9 @@ CROP = 2.3  # side of the head crop, in sizes of the face oval
 CROP_RISE = 0.10  # how far the crop is shifted up, in sides of itself: there is more head above a face than below
 DOMINANT = 1.5  # a face is meant without asking when its area is this many times the next one's
 SAME_FACE = 0.5  # boxes that overlap by more of the smaller one are of one face
-FINEST_TILE = 384  # px: a face that fills too little of a tile of this side is too small to be used anyway
+FINEST_TILE = 256  # px: a face that fills too little of a tile of this side is too small to be used anyway
+TILE_LEVELS = 3  # halvings of the longer side; each has four times the tiles
+LISTED = 5  # faces named in an error
 
 OVAL = (
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150,
@@ -43,6 +45,7 @@ SHUT_LIDS, NARROW_LIDS = 0.035, 0.081  # OC between the lids; 0.116 is usual
 BORDER = 0.02  # of the picture's shorter side
 CHIN_MARGIN = 0.10  # OC
 MAX_MISFIT = 0.055  # OC, rms of the skull vertices
+IMPLAUSIBLE = 0.08  # OC: with a worse misfit, a face found in a tile is taken for an accident
 
 
 class FaceError(ModaError):
@@ -58,8 +61,10 @@ class SeveralFaces(FaceError):
 
     def __init__(self, candidates: tuple[FaceCandidate, ...]) -> None:
         self.candidates = candidates
-        faces = ", ".join(f"{c.index} at ({c.centre[0]:.0f}, {c.centre[1]:.0f})" for c in candidates)
-        super().__init__(f"the picture shows {len(candidates)} faces; choose one with --face N: {faces}")
+        faces = [f"{c.index} at ({c.centre[0]:.0f}, {c.centre[1]:.0f})" for c in candidates[:LISTED]]
+        more = ["..."] if len(candidates) > LISTED else []
+        listing = ", ".join(faces + more)
+        super().__init__(f"the picture shows {len(candidates)} faces; choose one with --face N: {listing}")
 
 
 class NoSuchFace(FaceError):
@@ -139,21 +144,24 @@ def find_faces(landmarker: FaceLandmarker, image: Array, *, tiles: bool = True) 
     """All faces of ``image``, from left to right, each landmarked on its own head crop.
 
     MediaPipe's detector sees the picture at 128 x 128 and misses faces under about a sixth of it. Where the whole
-    picture gives none, overlapping square tiles of half the side are searched, then of a quarter, and so on, unless
-    ``tiles`` is off.
+    picture gives none, overlapping square tiles of half the side are searched, then of a quarter and of an eighth,
+    unless ``tiles`` is off. So many looks would find faces in noise: there, only what is found again counts.
     """
     height, width = image.shape[:2]
-    faces = landmarker.detect(image)
+    faces = [landmark_on_crop(landmarker, image, face) or face for face in landmarker.detect(image)]
     side = max(height, width)
-    while tiles and not faces and side > FINEST_TILE:
+    for _ in range(TILE_LEVELS if tiles else 0):
         side //= 2
-        faces = [
-            found.moved(x, y)
+        if faces or side < FINEST_TILE:
+            break
+        again = [
+            landmark_on_crop(landmarker, image, found.moved(x, y))
             for y in _tile_starts(height, side)
             for x in _tile_starts(width, side)
             for found in landmarker.detect(image[y : y + side, x : x + side])
         ]
-    return _distinct([landmark_on_crop(landmarker, image, found) or found for found in faces])
+        faces = [face for face in again if face is not None and fit_head(face.points).rms < IMPLAUSIBLE]
+    return _distinct(faces)
 
 
 def choose_face(faces: list[Landmarks], number: int | None) -> Landmarks:
