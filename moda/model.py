@@ -94,7 +94,7 @@ class MMDiT(nn.Module):
     def velocity(self, x: Tensor, sigma: Tensor, context: Tensor, embedded: Embedded) -> Tensor:
         """The flow at noise level sigma.
 
-        x: [B, T, 70] noisy motion; sigma: [B] in 0..1; context: [B, T, 70] known motion held over the window.
+        x: [B, T, 70] noisy motion; sigma: float32 [B] in 0..1; context: [B, T, 70] known motion held over the window.
         Returns noise - motion, [B, T, 70].
         """
         frames = x.shape[1]

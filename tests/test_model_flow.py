@@ -1,0 +1,110 @@
+"""The flow, its schedules and its solvers, against closed forms."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from model_support import generator
+
+from moda import flow
+from moda.flow import FlowPoint
+from moda.solvers import SOLVERS, Velocity
+
+
+def test_any_two_give_the_others() -> None:
+    motion, noise = torch.randn(2, 4, 5, 70, generator=generator(), dtype=torch.float64)
+    point = FlowPoint.between(motion, noise, torch.tensor([0.1, 0.4, 0.7, 1.0], dtype=torch.float64))
+    torch.testing.assert_close(point.motion, motion)
+    torch.testing.assert_close(point.noise, noise)
+    torch.testing.assert_close(flow.velocity_from(point.x, motion, point.sigma), point.velocity)
+
+
+def test_ends_of_the_path() -> None:
+    motion, noise = torch.randn(2, 3, 5, 70, generator=generator())
+    assert torch.equal(flow.interpolate(motion, noise, 0.0), motion)
+    assert torch.equal(flow.interpolate(motion, noise, torch.ones(3)), noise)
+
+
+def test_training_points_cover_the_noise_levels() -> None:
+    motion, scale = torch.zeros(64, 80, 70), torch.linspace(0.1, 1, 70)
+    point = flow.training_point(motion, scale, generator())
+    assert sorted((point.sigma * 64).int().tolist()) == list(range(64)), "one per stratum"
+    torch.testing.assert_close(point.x, point.sigma[:, None, None] * point.velocity)
+    torch.testing.assert_close(point.velocity.std((0, 1)), scale, rtol=0.05, atol=0)
+    again = flow.training_point(motion, scale, generator())
+    assert torch.equal(point.x, again.x)
+
+
+def test_schedules() -> None:
+    assert flow.uniform_sigmas(4) == [1, 0.75, 0.5, 0.25, 0]
+    published = flow.published_sigmas()
+    assert published[:2] == [1, 0.889] and published[-2:] == [0.001, 0] and len(published) == 11
+
+
+# A Gaussian target N(MEAN, SPREAD^2) has an exact velocity, and the flow takes noise z to MEAN + SPREAD z.
+MEAN, SPREAD = 0.7, 0.4
+
+
+def gaussian_velocity(x: torch.Tensor, sigma: float) -> torch.Tensor:
+    centred = x - (1 - sigma) * MEAN
+    variance = ((1 - sigma) * SPREAD) ** 2 + sigma**2
+    return sigma / variance * centred - MEAN - (1 - sigma) * SPREAD**2 / variance * centred
+
+
+def error(solver: str, steps: int) -> float:
+    z = torch.linspace(-2, 2, 9, dtype=torch.float64)
+    x = SOLVERS[solver](gaussian_velocity, z, flow.uniform_sigmas(steps))
+    return float((x - (MEAN + SPREAD * z)).abs().max())
+
+
+@pytest.mark.parametrize(
+    ("solver", "steps", "low", "high"),
+    # dpmpp2m begins with two steps of order 1, so its order shows late
+    [("euler", 20, 1.8, 2.3), ("ab2", 20, 3.5, 5), ("heun", 20, 3.5, 5), ("dpmpp2m", 320, 3.5, 5)],
+)
+def test_order_of_the_solvers(solver: str, steps: int, low: float, high: float) -> None:
+    """Halving the step divides the error by 2 to the order."""
+    assert low < error(solver, steps) / error(solver, 2 * steps) < high
+    assert low < error(solver, 2 * steps) / error(solver, 4 * steps) < high
+
+
+def test_second_order_pays_at_few_steps() -> None:
+    assert error("ab2", 5) < error("euler", 10)
+
+
+@pytest.mark.parametrize("sigmas", [flow.uniform_sigmas(2), flow.published_sigmas(2)])
+def test_first_order_of_dpm_is_euler(sigmas: list[float]) -> None:
+    """Two steps: the log-SNR is infinite at both ends, so both are of order 1."""
+    z = torch.linspace(-2, 2, 9, dtype=torch.float64)
+    x = {name: SOLVERS[name](gaussian_velocity, z, sigmas) for name in ("euler", "dpmpp2m")}
+    torch.testing.assert_close(x["dpmpp2m"], x["euler"])
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_straight_lines_are_exact(solver: str, steps: int) -> None:
+    motion, noise = torch.randn(2, 1, 6, 70, generator=generator(), dtype=torch.float64)
+    x = SOLVERS[solver](lambda x, sigma: noise - motion, noise, flow.uniform_sigmas(steps))
+    torch.testing.assert_close(x, motion)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_solvers_project_the_start_and_every_step(solver: str) -> None:
+    seen: list[float] = []
+    evaluated: list[float] = []
+
+    def velocity(x: torch.Tensor, sigma: float) -> torch.Tensor:
+        assert (x[..., 0] == 10 + sigma).all(), "the network must see what was put back"
+        evaluated.append(sigma)
+        return gaussian_velocity(x, sigma)
+
+    def project(x: torch.Tensor, sigma: float) -> torch.Tensor:
+        seen.append(sigma)
+        return torch.cat([torch.full_like(x[..., :1], 10 + sigma), x[..., 1:]], dim=-1)
+
+    pinned: Velocity = project
+    sigmas = flow.uniform_sigmas(4)
+    x = SOLVERS[solver](velocity, torch.randn(1, 2, 3, dtype=torch.float64, generator=generator()), sigmas, pinned)
+    assert (x[..., 0] == 10).all()
+    assert list(dict.fromkeys(seen)) == sigmas
+    assert evaluated == (sigmas[:-1] if solver != "heun" else [1, 0.75, 0.75, 0.5, 0.5, 0.25, 0.25])
