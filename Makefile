@@ -35,7 +35,7 @@ demo: setup
 	@echo "The video is $(CURDIR)/demo.mp4"
 
 app: setup
-	$(BIN)/python app.py
+	$(BIN)/moda app
 
 test: setup-dev
 	$(BIN)/python -m pytest -q -m "not slow"

@@ -1,0 +1,122 @@
+"""Contact sheets, to judge by eye: every portrait with one voice, one portrait with every voice, every driving video.
+
+    python bench/gallery.py PORTRAITS VOICES OUT [--seconds 4] [--portrait P] [--voice V]
+
+PORTRAITS is a folder of pictures (videos in it are driving videos), VOICES a folder of recordings. OUT gets
+portraits.png, voices.png and drives.png, a row per case: the portrait's crop and frames at even times, or the line that
+says why there is no video. The videos stay beside the sheets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+import time
+import wave
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from contracts import SAMPLE_RATE, ModaError  # noqa: E402
+from encoders.media import load_audio  # noqa: E402
+from pipelines import TalkingHead, TalkOptions, drive_portrait  # noqa: E402
+
+if TYPE_CHECKING:
+    from contracts import Array
+    from pipelines import Progress
+
+PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
+VIDEOS = {".mp4", ".webm", ".mov"}
+COLUMNS, TILE, LABEL = 10, 160, 150  # px
+
+
+@dataclass(frozen=True)
+class Row:
+    label: str
+    frames: list[Array]  # uint8 [S, S, 3]
+    note: str  # why there are none, or the warnings
+
+
+def film(label: str, steps: Iterator[Progress]) -> Row:
+    """Run one pipeline; keep COLUMNS of its frames at even times."""
+    frames: list[Array] = []
+    notes: list[str] = []
+    started = time.perf_counter()
+    try:
+        for step in steps:
+            notes += step.warnings
+            if step.frame is not None and step.done - 1 == round(len(frames) * (step.total - 1) / (COLUMNS - 1)):
+                frames.append(np.asarray(Image.fromarray(step.frame).resize((TILE, TILE), Image.Resampling.LANCZOS)))
+        print(f"{label}: {step.done} frames in {time.perf_counter() - started:.1f} s {'; '.join(notes)}", flush=True)
+    except ModaError as error:
+        notes = [f"refused: {error}"]
+        print(f"{label}: {notes[0]}", flush=True)
+    return Row(label, frames, "; ".join(notes))
+
+
+def draw(rows: Iterable[Row], path: Path) -> None:
+    rows = list(rows)
+    sheet = Image.new("RGB", (LABEL + COLUMNS * TILE, len(rows) * TILE), "white")
+    pen = ImageDraw.Draw(sheet)
+    for i, row in enumerate(rows):
+        words = [*textwrap.wrap(row.label, 22), "", *textwrap.wrap(row.note, 22 if row.frames else 200)]
+        pen.multiline_text((4, i * TILE + 4), "\n".join(words), fill="black")
+        for k, frame in enumerate(row.frames):
+            sheet.paste(Image.fromarray(frame), (LABEL + k * TILE, i * TILE))
+    sheet.save(path)
+    print(path)
+
+
+def trim(voice: Path, seconds: float, folder: Path) -> Path:
+    """The first seconds of a recording as a 16-bit wav; what cannot be read is handed on, to be refused."""
+    try:
+        waveform = load_audio(voice)[: round(seconds * SAMPLE_RATE)]
+    except ModaError:
+        return voice
+    path = folder / f"{voice.stem}.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, SAMPLE_RATE, 0, "NONE", "not compressed"))
+        file.writeframes((np.clip(waveform, -1, 1) * 32767).astype("<i2").tobytes())
+    return path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("portraits", type=Path)
+    parser.add_argument("voices", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each recording")
+    parser.add_argument("--portrait", type=Path, default=ROOT / "examples" / "portrait.jpg", help="for the voices")
+    parser.add_argument("--voice", type=Path, default=ROOT / "examples" / "voice_en.wav", help="for the portraits")
+    parser.add_argument("--emotion", default="auto")
+    arguments = parser.parse_args()
+    out: Path = arguments.out
+    out.mkdir(parents=True, exist_ok=True)
+
+    files = sorted(arguments.portraits.iterdir())
+    portraits = [path for path in files if path.suffix.lower() in PICTURES]
+    drives = [path for path in files if path.suffix.lower() in VIDEOS]
+    voices = sorted(path for path in arguments.voices.iterdir() if path.suffix.lower() not in {".md", ".txt"})
+    head, options = TalkingHead(), TalkOptions(emotion=arguments.emotion)
+
+    voice = trim(arguments.voice, arguments.seconds, out)
+    draw((film(path.name, head.talk(path, voice, out / f"portrait_{path.stem}.mp4", options)) for path in portraits),
+         out / "portraits.png")  # fmt: skip
+    draw((film(path.name, head.talk(arguments.portrait, trim(path, arguments.seconds, out),
+                                    out / f"voice_{path.stem}.mp4", options)) for path in voices),
+         out / "voices.png")  # fmt: skip
+    if drives:
+        draw((film(path.name, drive_portrait(arguments.portrait, path, out / f"drive_{path.stem}.mp4"))
+              for path in drives), out / "drives.png")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
