@@ -80,7 +80,7 @@ def _template(emotion: str) -> Array:
     row = np.zeros(MOTION_SIZE, np.float32)
     for vertex, xyz in _TABLE.get(emotion, {}).items():
         keypoint = KEYPOINT_VERTICES.index(vertex)
-        row[3 * keypoint : 3 * keypoint + 3] = np.float32(xyz) / 1000
+        row[3 * keypoint : 3 * keypoint + 3] = np.array(xyz, np.float32) / 1000
     if emotion in _POSE:
         channel, degrees = _POSE[emotion]
         row[channel] = degrees

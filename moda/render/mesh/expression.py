@@ -110,6 +110,7 @@ class _Lids:
         dropped = (1 - LID_LINE) * (ratio - 1) * self._opening + 0.5 * lower * self._profile
         vertices[self._upper, 1] += dropped
         vertices[self._lower, 1] += raised
+        vertices[self._upper, 1] = np.maximum(vertices[self._upper, 1], vertices[self._lower, 1])
         vertices[self._above, 1] += CREASE_FOLLOWS * dropped
         vertices[self._orbit, 1] += ORBIT_FOLLOWS * dropped
         vertices[self._below, 1] += BELOW_FOLLOWS * raised
@@ -124,7 +125,7 @@ def lid_ratio(upper: float, lower: float) -> float:
     ratio = 1 + (upper - 0.5 * lower) / LID_OPENING
     if ratio < 0.62:
         ratio = (ratio - 0.22) * 1.55
-    return min(max(ratio, 0.0), MAX_LID_RATIO)
+    return max(0.0, 1 + min(ratio - 1, soft_clamp(ratio - 1, MAX_LID_RATIO - 1)))
 
 
 def lip_gap(vertices: Array) -> float:

@@ -102,7 +102,7 @@ class EyePatch:
             return self._sample(self._ball, x, y)
         unit, radius = self._fit.unit, self._radius
         shift = [float(np.clip(g * unit, -k * radius, k * radius)) for g, k in zip(gaze, _GAZE_LIMIT, strict=True)]
-        on_screen = self._fit.rotation[:2, :2] @ np.float32(shift)
+        on_screen = self._fit.rotation[:2, :2] @ np.array(shift, np.float32)
         dx, dy = float(on_screen[0]), -float(on_screen[1])
         distance = np.hypot(x - self._centre[0] - dx, y - self._centre[1] - dy) / radius
         stays = (1 - smoothstep(distance, 1.1, 2.6)).astype(np.float32)
@@ -122,12 +122,12 @@ class EyePatch:
         across = np.broadcast_to(np.arange(region.shape[1]), region.shape)
         in_iris = np.hypot(columns - centre[0], rows - centre[1]) < 1.05 * self._radius
         fill = in_iris & ~seen & seen[mirrored, across]
-        ball = crop.copy()
+        ball: Array = crop.copy()
         ball[fill] = crop[mirrored, across][fill]
         wide = soft_polygon(region, self._outline(points, upper + 0.5 * opening, lower - 0.35 * opening), 0.3) > 0.1
         unknown = (wide & ~seen & ~fill).astype(np.uint8)
         if seen.any() and unknown.any():
-            ball = cv2.inpaint(ball, unknown, 3, cv2.INPAINT_TELEA)
+            return cv2.inpaint(ball, unknown, 3, cv2.INPAINT_TELEA).astype(np.float32)
         return ball.astype(np.float32)
 
     def _lid(self, photo: Array, points: Array) -> tuple[Array, Array]:
@@ -138,8 +138,8 @@ class EyePatch:
         bottom = lower + 0.45 * (points[list(eye.below)] - lower)
         zone = soft_polygon(region, self._outline(points, crease, bottom), 0.3) > 0.02
         crop = np.ascontiguousarray(region.of(photo))
-        skin = cv2.inpaint(crop, zone.astype(np.uint8), 3, cv2.INPAINT_TELEA).astype(np.float32)
-        skin = cv2.GaussianBlur(skin, (0, 0), 0.022 * unit)
+        inpainted = cv2.inpaint(crop, zone.astype(np.uint8), 3, cv2.INPAINT_TELEA)
+        skin: Array = cv2.GaussianBlur(inpainted.astype(np.float32), (0, 0), 0.022 * unit)
 
         at = np.clip(pixels(points[list(eye.orbit)]).round().astype(int), 0, self._size - 1)
         bare = np.median(photo[at[:, 1], at[:, 0]].astype(np.float32), axis=0)

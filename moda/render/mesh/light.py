@@ -56,7 +56,7 @@ class Light:
     def tooth(self) -> Array:
         """Colour of a lit tooth, float32 [3]; half of it the skin's: neutral teeth look blue in a warm picture."""
         chroma = self.skin / max(float(self.skin @ LUMA), 1.0)
-        return self.tint(self.teeth * (0.52 * np.float32([1.03, 0.98, 0.90]) + 0.48 * chroma))
+        return self.tint(self.teeth * (0.52 * np.array([1.03, 0.98, 0.90], np.float32) + 0.48 * chroma))
 
 
 def _patch(photo: Array, point: Array, radius: int = 3) -> Array:
@@ -71,7 +71,7 @@ def _sclera(photo: Array, points: Array) -> Array:
     for eye in EYES:
         mask = np.zeros(photo.shape[:2], np.uint8)
         contour = points[[*eye.upper, *eye.lower[::-1]], :2] * [1, -1]
-        cv2.fillPoly(mask, [np.int32(contour)], 1)
+        cv2.fillPoly(mask, [contour.astype(np.int32)], 1)
         centre = points[eye.iris, :2] * [1, -1]
         radius = float(np.linalg.norm(points[list(eye.rim), :2] - points[eye.iris, :2], axis=1).mean())
         cv2.circle(mask, (int(centre[0]), int(centre[1])), round(1.2 * radius), 0, -1)

@@ -40,7 +40,7 @@ def head_matte(photo: Array, points: Array, fit: HeadFit) -> Array:
         (chin[0] + 1.9 * unit, chin[1] + 0.9 * unit), (chin[0] + 2.4 * unit, SIDE + 1),
         (chin[0] - 2.4 * unit, SIDE + 1), (chin[0] - 1.9 * unit, chin[1] + 0.9 * unit),
     ]  # fmt: skip
-    cv2.fillConvexPoly(seeds, np.int32(shoulders), cv2.GC_PR_FGD)
+    cv2.fillConvexPoly(seeds, np.array(shoulders).astype(np.int32), cv2.GC_PR_FGD)
     hull = cv2.convexHull(face).astype(np.int32)
     cv2.fillConvexPoly(seeds, hull, cv2.GC_FGD)
     below = int(np.clip(chin[1] + 0.3 * unit, 0, SIDE))  # clothes reach the sides of the picture, walls do too
@@ -50,7 +50,7 @@ def head_matte(photo: Array, points: Array, fit: HeadFit) -> Array:
 
     cv2.setRNGSeed(0)  # GrabCut's k-means draws from it
     background, foreground = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.grabCut(small[..., ::-1].copy(), seeds, None, background, foreground, ITERATIONS, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(small, seeds, (0, 0, SIDE, SIDE), background, foreground, ITERATIONS, cv2.GC_INIT_WITH_MASK)
     matte = ((seeds == cv2.GC_FGD) | (seeds == cv2.GC_PR_FGD)).astype(np.uint8)
     _, labels = cv2.connectedComponents(matte)
     nose = np.clip((points[4, :2] * [k, -k]).astype(int), 0, SIDE - 1)

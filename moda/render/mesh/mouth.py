@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from moda.render.mesh.geometry import HeadFit, HeadMotion
     from moda.render.mesh.light import Light
 
-_CAVITY, _TONGUE = np.float32([0.30, 0.15, 0.16]), np.float32([0.82, 0.44, 0.46])  # RGB, times the level of a tooth
-_WARM = np.float32([0.8, 1.1, 1.35])  # powers of a shadow per channel: neutral shadows look like dirty teeth
+_CAVITY, _TONGUE = (
+    np.array([0.30, 0.15, 0.16], np.float32),
+    np.array([0.82, 0.44, 0.46], np.float32),
+)  # RGB, times the level of a tooth
+_WARM = np.array([0.8, 1.1, 1.35], np.float32)  # powers of a shadow per channel: neutral shadows look like dirty teeth
 _EDGE, _JAW_EDGE = 0.034, 0.014  # OC below the seam: biting edges of the upper and lower teeth when the jaw is shut
 _TEETH_DEPTH, _JAW_DEPTH = 0.10, 0.13  # OC behind the seam
 _MAX_SHOWN = 0.125  # OC of upper teeth and gum under a lifted lip
@@ -47,7 +50,7 @@ class Mouth:
         self._cavity, self._tongue = (light.tint(light.teeth * c) for c in (_CAVITY * 0.62, _TONGUE * 0.92))
         self._warm = np.ones(3, np.float32) if light.grey else _WARM
         lips = _patch_colour(photo, points)
-        self._line = light.tint(lips * np.float32([0.55, 0.42, 0.42]))
+        self._line = light.tint(lips * np.array([0.55, 0.42, 0.42], np.float32))
 
     def paint(self, frame: Array, shape: FaceShape, moved: Array, motion: HeadMotion) -> None:
         """Paint into ``frame``, uint8 [S, S, 3]; ``moved``: float32 [468+, 3] px, the face in its place."""
@@ -126,14 +129,14 @@ class Mouth:
     ) -> None:  # fmt: skip
         """Lay a row of teeth with its biting edge at ``edge`` (OC, y) over ``paint``; roots up (1) or down (-1)."""
         corner = np.array([self._seam[0], edge, self._seam[2] - depth], np.float32)
-        ends = np.float32([[0, 0, 0], [1, 0, 0], [0, root, 0]])
+        ends = np.array([[0, 0, 0], [1, 0, 0], [0, root, 0]], np.float32)
         on_screen = pixels(motion(self._fit.to_render(corner + ends)))
         affine = row.affine(on_screen[0], on_screen[1] - on_screen[0], on_screen[2] - on_screen[0])
         teeth = cv2.warpAffine(row.paint, region.shifted(affine), region.shape[::-1], flags=cv2.INTER_LINEAR)
         paint += (teeth[..., :3] * lit - paint) * teeth[..., 3:]
 
 
-_PLANE = np.float32([[-0.2, 0, 0], [0.2, 0, 0], [0, 0.2, 0]])
+_PLANE = np.array([[-0.2, 0, 0], [0.2, 0, 0], [0, 0.2, 0]], np.float32)
 
 
 def _inner_mouth(photo: Array, points: Array, sigma: float) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from contracts import Array, SourceFace
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """OpenCV on one thread: a frame is too little work to share, and the video encoder wants the other cores."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,10 @@ class MeshRenderer:
     def prepare(self, face: SourceFace, size: int) -> MeshPortrait:
         """Crop, resize, mesh, matte and patches. ``size``: even, 256 to 1024 px, else RenderError."""
         check_size(size)
+        with _one_thread():
+            return self._prepare(face, size)
+
+    def _prepare(self, face: SourceFace, size: int) -> MeshPortrait:
         x0, y0, side = face.crop
         crop = face.image[y0 : y0 + side, x0 : x0 + side]
         shrinks = size < side
@@ -53,10 +69,12 @@ class MeshRenderer:
         fit = HeadFit(
             rotation=np.asarray(face.fit_rotation, np.float32),
             unit=float(face.fit_scale) * zoom,
-            origin=((face.fit_translation - np.float32([x0, -y0, 0])) * zoom).astype(np.float32),
+            origin=((face.fit_translation - np.array([x0, -y0, 0], np.float32)) * zoom).astype(np.float32),
             yaw=float(face.pose[1]),
         )
-        points = ((face.landmarks - np.float32([x0, y0, 0])) * np.float32([1, -1, -1]) * zoom).astype(np.float32)
+        points = (
+            (face.landmarks - np.array([x0, y0, 0], np.float32)) * np.array([1, -1, -1], np.float32) * zoom
+        ).astype(np.float32)
         if lip_gap(face.vertices) < SHUT_GAP:
             points = snap_seam(photo, points)
         expression = Expression(fit.to_head(points))
@@ -75,7 +93,9 @@ class MeshRenderer:
         """Yield a uint8 [S, S, 3] RGB frame per row of ``frames``, float32 [n, 70]."""
         check_motion(frames)
         for row in np.asarray(frames, np.float32):
-            yield self._frame(prepared, row)
+            with _one_thread():
+                frame = self._frame(prepared, row)
+            yield frame
 
     def _frame(self, portrait: MeshPortrait, row: Array) -> Array:
         shape = portrait.expression(row[:63].reshape(21, 3))
@@ -84,10 +104,9 @@ class MeshRenderer:
         shift = (shape.vertices - portrait.expression.rest) @ portrait.fit.rotation.T * np.float32(portrait.fit.unit)
         points = portrait.points + shift
         moved = portrait.warp.move(points, motion)
-        source = portrait.warp.backward_map(
-            moved,
-        )
-        frame = cv2.remap(portrait.photo, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        columns, rows = portrait.warp.backward_map(moved)
+        # Cubic: linear would soften every frame but the resting one.
+        frame = cv2.remap(portrait.photo, columns, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         portrait.mouth.paint(frame, shape, moved, motion)
         for eye, lid, gaze in zip(portrait.eyes, shape.lids, shape.gaze, strict=True):
             eye.paint(frame, lid, gaze, moved, motion)

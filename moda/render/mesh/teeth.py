@@ -19,8 +19,8 @@ LOWER_WIDTHS, LOWER_HEIGHTS = (0.056, 0.060, 0.066, 0.060, 0.055), (0.085, 0.088
 _UPPER_EDGES = (0.0, 0.008, 0.002, 0.012, 0.020)  # OC, how far each edge stands back from that of the incisors
 _LOWER_EDGES = (0.0, 0.001, 0.002, 0.008, 0.014)
 HALF_WIDTH, BEYOND_EDGE, TO_ROOT = 0.40, 0.03, 0.25  # OC, extent of a sprite
-LOWER_SHADE = np.float32([0.70, 0.64, 0.56])  # RGB; they stand in the shadow of the lip
-_GUM = np.float32([0.74, 0.40, 0.40])  # RGB, times the level of a tooth
+LOWER_SHADE = np.array([0.70, 0.64, 0.56], np.float32)  # RGB; they stand in the shadow of the lip
+_GUM = np.array([0.74, 0.40, 0.40], np.float32)  # RGB, times the level of a tooth
 
 
 @dataclass(frozen=True)

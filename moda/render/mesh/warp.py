@@ -35,6 +35,8 @@ class Warp:
     weight: Array  # float32 [N - 468, 1], how far the surroundings follow the head: 0 pinned, 1 rigid
     follow: Array  # float32 [N - 468, 36], how they follow the displacement of the oval
     order: Array  # float32 [N - 468] px, added to their depth when sorting
+    columns: Array  # float32 [S, S], the column of each px less S: see backward_map
+    rows: Array
     size: int
 
     @classmethod
@@ -63,6 +65,7 @@ class Warp:
 
         rest = np.concatenate([points[:FACE_VERTICES], np.column_stack([around, depth])]).astype(np.float32)
         triangles = _triangulate(rest[:, :2], len(around))
+        index = np.arange(size, dtype=np.float32) - size
         return cls(
             rest=rest,
             triangles=triangles,
@@ -70,6 +73,8 @@ class Warp:
             weight=(rigid * attached * inside)[:, None].astype(np.float32),
             follow=follow.astype(np.float32),
             order=(-1.5 - 3 * unit * (1 - attached)).astype(np.float32),
+            columns=np.tile(index, (size, 1)),
+            rows=np.repeat(index[:, None], size, axis=1),
             size=size,
         )
 
@@ -81,13 +86,14 @@ class Warp:
         carried = around + self.follow @ (points[oval] - self.rest[oval])
         return np.concatenate([motion(face), carried + self.weight * (motion(carried) - carried)])
 
-    def backward_map(self, moved: Array) -> Array:
-        """Where in the photo each px of the frame comes from: float32 [S, S, 2] (column, row) for ``cv2.remap``.
+    def backward_map(self, moved: Array) -> tuple[Array, Array]:
+        """Where in the photo each px of the frame comes from: columns and rows, float32 [S, S], for ``cv2.remap``.
 
         Rasterised with a z-buffer at half resolution, as a displacement, so that it upsamples without loss.
         """
         size = self.size
-        vertices, triangles, shift = moved.copy(), self.triangles, self.rest[:, :2] - moved[:, :2]
+        vertices, triangles = moved.copy(), self.triangles
+        shift = (self.rest[:, :2] - moved[:, :2]) * np.array([1, -1], np.float32)  # to columns and rows
         vertices[FACE_VERTICES:, 2] += self.order
         flipped = np.flatnonzero(np.sign(_areas(moved, triangles)) != self.orientation)
         if len(flipped):
@@ -95,14 +101,15 @@ class Warp:
             vertices, shift = np.concatenate([vertices, behind]), np.concatenate([shift, shift])
             triangles = triangles.copy()
             triangles[flipped] += len(moved)
-        displacement = cv2.resize(_rasterise(vertices, triangles, shift, size), (size, size))
-        displacement *= np.array([1, -1], np.float32)  # render frame to rows
-        displacement += _identity(size)
-        return displacement
+        across, down, _ = cv2.split(_rasterise(vertices, triangles, shift / np.float32(2 * size) + _HALF, size))
+        return (
+            cv2.scaleAdd(cv2.resize(across, (size, size)), 2 * size, self.columns),
+            cv2.scaleAdd(cv2.resize(down, (size, size)), 2 * size, self.rows),
+        )
 
 
 def _rasterise(vertices: Array, triangles: Array, values: Array, size: int) -> Array:
-    """Interpolate ``values`` [N, 2] (px, below ``size``) over triangles: float32 [size / 2, size / 2, 2].
+    """Interpolate ``values`` [N, 2] in 0..1 over triangles: float32 [size / 2, size / 2, 3], the third one unused.
 
     OpenCV's rasteriser has a perspective camera: put far away, its perspective is below the precision of the map.
     """
@@ -112,25 +119,20 @@ def _rasterise(vertices: Array, triangles: Array, values: Array, size: int) -> A
     camera = np.empty_like(vertices)
     camera[:, 2] = vertices[:, 2] - np.float32(far)
     camera[:, :2] = (vertices[:, :2] - centre) * (camera[:, 2:] * np.float32(-1 / half))
-    colours = np.full((len(vertices), 3), 0.5, np.float32)  # the rasteriser wants them in 0..1
-    colours[:, :2] += values / np.float32(2 * size)
-    buffer = np.full((half, half, 3), 0.5, np.float32)
+    colours = np.column_stack([values, np.zeros(len(values), np.float32)])
+    buffer = np.full((half, half, 3), _HALF, np.float32)
     depth = np.full((half, half), 2 * far, np.float32)
     view = np.eye(4, dtype=np.float32)
     cv2.triangleRasterize(camera, triangles, colours, buffer, depth, view, np.pi / 2, 1.0, 2 * far, _SETTINGS)
-    return (buffer[..., :2] - np.float32(0.5)) * np.float32(2 * size)
+    return buffer
 
 
+_HALF = np.float32(0.5)  # no displacement: the rasteriser wants its values in 0..1
 _SETTINGS = (
     cv2.TriangleRasterizeSettings()
     .setCullingMode(cv2.RASTERIZE_CULLING_NONE)
     .setShadingType(cv2.RASTERIZE_SHADING_SHADED)
 )
-
-
-def _identity(size: int) -> Array:
-    rows, columns = np.mgrid[0:size, 0:size].astype(np.float32)
-    return np.stack([columns, rows], axis=-1)
 
 
 def _areas(points: Array, triangles: Array) -> Array:
