@@ -10,7 +10,6 @@ says why there is no video. The videos stay beside the sheets.
 from __future__ import annotations
 
 import argparse
-import sys
 import textwrap
 import time
 import wave
@@ -22,17 +21,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from contracts import SAMPLE_RATE, ModaError  # noqa: E402
-from encoders.media import load_audio  # noqa: E402
-from pipelines import TalkingHead, TalkOptions, drive_portrait  # noqa: E402
+from contracts import SAMPLE_RATE, ModaError
+from encoders.media import load_audio
+from pipelines import TalkingHead, TalkOptions, drive_portrait
 
 if TYPE_CHECKING:
     from contracts import Array
     from pipelines import Progress
 
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
 VIDEOS = {".mp4", ".webm", ".mov"}
 COLUMNS, TILE, LABEL = 10, 160, 150  # px
@@ -94,8 +91,8 @@ def main() -> None:
     parser.add_argument("voices", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each recording")
-    parser.add_argument("--portrait", type=Path, default=ROOT / "examples" / "portrait.jpg", help="for the voices")
-    parser.add_argument("--voice", type=Path, default=ROOT / "examples" / "voice_en.wav", help="for the portraits")
+    parser.add_argument("--portrait", type=Path, default=EXAMPLES / "portrait.jpg", help="for the voices")
+    parser.add_argument("--voice", type=Path, default=EXAMPLES / "voice_en.wav", help="for the portraits")
     parser.add_argument("--emotion", default="auto")
     arguments = parser.parse_args()
     out: Path = arguments.out
