@@ -222,7 +222,7 @@ def check_face(points: Array, fit: HeadFit, image_size: tuple[int, int]) -> tupl
             height - points[CHIN, 1] < CHIN_MARGIN * fit.scale,
             "the chin is close to the lower edge: the jaw has little room to move",
         ),
-        (fit.rms > MAX_MISFIT, "this may not be a human face: the result may look odd"),
+        (fit.rms > MAX_MISFIT, "this may not be a human face, or it is seen unusually: the result may look odd"),
     )
     return tuple(text for holds, text in cases if holds)
 
