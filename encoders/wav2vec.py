@@ -34,8 +34,9 @@ EMBEDDED = Path(__file__).with_name("assets") / "wav2vec_lite.safetensors"
 #: Articulation track: 11 mouth keypoints (x, y, z) and the inner-lip gap.
 ARTICULATION_CHANNELS = 34
 
-#: The convolutions see 40 samples beyond a frame on either side (receptive field 720 for a hop of 640).
-_MARGIN = 40
+#: The convolutions see 40 samples beyond a frame on either side (receptive field 720 for a hop of 640). The published
+#: chain reflects 20 of them and then, about the new edge, 20 more; so do we.
+_MARGINS = (20, 20)
 
 
 class EncoderError(ModaError):
@@ -81,8 +82,10 @@ class FrameAligned(nn.Module):
     def convolve(self, waveform: Tensor) -> Tensor:
         """waveform [B, 640 T] -> convolutional features [B, T, C]."""
         frames = waveform.shape[-1] // SAMPLES_PER_FRAME
-        padded = F.pad(waveform[:, None, : frames * SAMPLES_PER_FRAME], (_MARGIN, _MARGIN), mode="reflect")[:, 0]
-        features = self.backbone.feature_extractor(padded)  # [B, C, T or 2 T]
+        padded = waveform[:, None, : frames * SAMPLES_PER_FRAME]
+        for margin in _MARGINS:
+            padded = F.pad(padded, (margin, margin), mode="reflect")
+        features = self.backbone.feature_extractor(padded[:, 0])  # [B, C, T or 2 T]
         if features.shape[-1] != frames:
             features = F.interpolate(features, size=frames, mode="linear", align_corners=True)
         return features.transpose(1, 2)  # [B, T, C]
@@ -126,7 +129,7 @@ class LiteEncoder(nn.Module):
         )  # fmt: skip
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """waveform [B, 640 T] -> conv features [B, T, C], hidden [B, T, D], viseme logits [B, T, 15], track [B, T, 34]"""
+        """waveform [B, 640 T] -> features [B, T, C], hidden [B, T, D], viseme logits [B, T, 15], track [B, T, 34]."""
         features = self.frames.convolve(waveform)
         hidden, _ = self.frames.transform(features)
         visemes = self.viseme_head(hidden)
