@@ -84,10 +84,10 @@ def talk(
     from pipelines.talk import TalkingHead, TalkOptions
 
     check_outputs(out, save_motion)  # before the models are loaded
-    given = {"steps": steps, "guidance": guidance, "emotion_guidance": emotion_guidance}
+    given: dict[str, Any] = {"steps": steps, "guidance": guidance, "emotion_guidance": emotion_guidance}
     options = TalkOptions(
         emotion=emotion, seed=seed, size=size, face=face, save_motion=save_motion,
-        **{name: value for name, value in given.items() if value is not None},
+        **{name: value for name, value in given.items() if value is not None},  # the rest as the model likes it
     )  # fmt: skip
     _run(TalkingHead(device).talk(portrait, audio, out, options), out)
 

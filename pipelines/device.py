@@ -29,8 +29,7 @@ def choose_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        device = None
-    missing = device is None or device.type not in devices
-    if missing or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
+        device = torch.device("meta")  # no such kind
+    if device.type not in devices or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
         raise DeviceError(f"there is no device {name!r} here; choose from auto, {', '.join(devices)}")
     return device

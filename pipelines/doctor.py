@@ -8,6 +8,7 @@ import time
 import wave
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,7 +40,7 @@ def examine(device: str = "auto") -> Iterator[Finding]:
     """One finding after the other; nothing is raised."""
     yield Finding("python", True, f"{platform.python_version()} on {platform.platform(terse=True)}")
     for package in PACKAGES:
-        yield _find(package, lambda name=package: version(name))
+        yield _find(package, partial(version, package))
     yield _find("device", lambda: _device(device))
     yield _find("video and sound codecs", _codecs)
     yield _find("face model", lambda: f"{len(load_model()) / 1e6:.1f} MB, as expected")

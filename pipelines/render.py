@@ -89,7 +89,7 @@ def render_motion(
         ModaError: a file cannot be used; the kinds are those of encode_face, load_motion, load_audio and open_video.
     """
     out, _ = check_outputs(out, None)
-    saved = load_motion(motion)
+    saved = load_motion(Path(motion))
     warnings: tuple[str, ...] = ()
     if audio is not None and frame_count(len(load_audio(audio))) != len(saved):
         warnings = (
