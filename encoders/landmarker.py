@@ -1,6 +1,6 @@
 """MediaPipe's FaceLandmarker: the model file, its canonical face mesh, and a wrapper that gives arrays.
 
-The model (478 landmarks, 52 blendshapes, head pose; Google, Apache-2.0) is described at
+The model (478 landmarks, 52 blendshapes; Google, Apache-2.0) is described at
 https://ai.google.dev/edge/mediapipe/solutions/vision/face_landmarker.
 """
 
@@ -60,7 +60,6 @@ class Landmarks:
 
     points: Array  # float32 [478, 3] px: x right, y down, z away from the viewer, in the scale of x
     blendshapes: Array  # float32 [52] in 0..1, order of BLENDSHAPES
-    matrix: Array  # float32 [4, 4]: canonical model (cm, x right, y up, z to the viewer) -> perspective camera
 
     @property
     def box(self) -> tuple[float, float, float, float]:
@@ -82,7 +81,7 @@ class Landmarks:
 
     def moved(self, x: float, y: float) -> Landmarks:
         """The same face in the coordinates of a picture of which this one is the part at (x, y)."""
-        return Landmarks(self.points + np.array([x, y, 0], np.float32), self.blendshapes, self.matrix)
+        return Landmarks(self.points + np.array([x, y, 0], np.float32), self.blendshapes)
 
 
 def load_model() -> bytes:
@@ -183,15 +182,14 @@ def _protobuf_fields(message: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 class FaceLandmarker:
-    """MediaPipe's FaceLandmarker, to be used in a ``with`` block.
+    """MediaPipe's FaceLandmarker on still pictures, to be used in a ``with`` block.
 
-    ``video=True`` tracks from frame to frame, which is faster and steadier; the frames' times must then be given, and
-    increase.
+    Its 4 x 4 pose matrix is not asked for: encoders.headfit gives a pose that fits the landmarks' own shape.
 
     Raises FaceModelError if the model cannot be had.
     """
 
-    def __init__(self, *, max_faces: int = 1, video: bool = False) -> None:
+    def __init__(self, *, max_faces: int = 1) -> None:
         with _quiet_stderr():
             from mediapipe.tasks.python import vision
             from mediapipe.tasks.python.core.base_options import BaseOptions
@@ -199,10 +197,8 @@ class FaceLandmarker:
             self._task: Any = vision.FaceLandmarker.create_from_options(
                 vision.FaceLandmarkerOptions(
                     base_options=BaseOptions(model_asset_buffer=load_model()),
-                    running_mode=vision.RunningMode.VIDEO if video else vision.RunningMode.IMAGE,
                     num_faces=max_faces,
                     output_face_blendshapes=True,
-                    output_facial_transformation_matrixes=True,
                 )
             )
 
@@ -218,26 +214,20 @@ class FaceLandmarker:
         """Free the native graph (left to the interpreter's exit, MediaPipe raises)."""
         self._task.close()
 
-    def detect(self, image: Array, *, milliseconds: int | None = None) -> list[Landmarks]:
-        """The faces of ``image``, uint8 [H, W, 3] RGB; ``milliseconds`` is the time of a video's frame."""
+    def detect(self, image: Array) -> list[Landmarks]:
+        """The faces of ``image``, uint8 [H, W, 3] RGB."""
         import mediapipe
 
         frame = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image))
-        result = self._task.detect(frame) if milliseconds is None else self._task.detect_for_video(frame, milliseconds)
+        result = self._task.detect(frame)
         height, width = image.shape[:2]
         to_px = np.array([width, height, width], np.float32)
         return [
             Landmarks(
                 points=np.array([(p.x, p.y, p.z) for p in points], np.float32) * to_px,
                 blendshapes=np.array([shape.score for shape in shapes], np.float32),
-                matrix=np.asarray(matrix, np.float32),
             )
-            for points, shapes, matrix in zip(
-                result.face_landmarks,
-                result.face_blendshapes,
-                result.facial_transformation_matrixes,
-                strict=True,
-            )
+            for points, shapes in zip(result.face_landmarks, result.face_blendshapes, strict=True)
         ]
 
 

@@ -190,10 +190,11 @@ def _relative(tracks: Array, missing: Array) -> Array:
     keypoints = tracks[:, :63].reshape(-1, 21, 3)  # [T, 21, 3]
     angles, scale, pivot, blink = tracks[:, 63:66], tracks[:, 66], tracks[:, 67:69], tracks[:, 69]
     scale = gaussian_filter1d(scale, SCALE_SIGMA, mode="nearest")
-    seen = ~missing if not missing.all() else missing
+    seen = ~missing
     median_angles = np.median(angles[seen], 0)
     frontal = seen & (np.abs(angles - median_angles)[:, :2].max(1) < FRONTAL)
-    neutral = neutral_keypoints(keypoints[frontal], blink[frontal])
+    usable = frontal if frontal.any() else seen
+    neutral = neutral_keypoints(keypoints[usable], blink[usable])
     median_scale = np.median(scale[seen])
 
     frames = np.zeros((len(tracks), 70), np.float32)

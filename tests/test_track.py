@@ -197,6 +197,12 @@ def test_pose_is_what_turns_the_median_pose() -> None:
     np.testing.assert_allclose(frames[75, 67:], delta, atol=1e-4)
 
 
+def test_a_head_that_is_never_near_its_median_pose() -> None:
+    tracks = np.zeros((20, CHANNELS))
+    tracks[:, 64], tracks[:, 66] = np.where(np.arange(20) < 10, -30, 30), 100
+    assert np.isfinite(_relative(tracks, np.zeros(20, bool))).all()
+
+
 def test_neutral_is_shut_and_open_eyed() -> None:
     rng = np.random.default_rng(0)
     keypoints = np.zeros((100, 21, 3))
