@@ -1,0 +1,189 @@
+"""The corpus, the losses and the figures that the two embedded networks are trained and judged by."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from contracts import SAMPLES_PER_FRAME
+from encoders.train import Speech, augment, log_mel, loudness, train_encoder
+from encoders.train import TrainConfig as EncoderTrainConfig
+from encoders.wav2vec import ARTICULATION_CHANNELS, load_lite
+from moda.checkpoint import load_checkpoint
+from moda.config import ModelConfig
+from moda.model import MMDiT
+from moda.motion import POSE
+from moda.templates import speaking_templates
+from moda.train import (
+    NEUTRAL, NONE, Example, TrainConfig, batches, flow_loss, lip_gap, lite_space, mirror, train_motion,
+)  # fmt: skip
+from pipelines.corpus import LOUD_GAP, CorpusError, is_validation, load_corpus
+from pipelines.evaluate import ClipScore, blinks, closure_auc, summarise
+from pipelines.train import speaker_weights
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Two made-up speakers; the second opens the mouth half as far."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "npz").mkdir()
+    rows = []
+    for name, speaker, frames, opening in (("a", "ann", 120, 0.3), ("b", "bob", 60, 0.15), ("c", "bob", 240, 0.15)):
+        exp = rng.normal(0, 0.01, (frames, 21, 3))
+        exp[:, 2, 1] += opening * np.abs(np.sin(np.arange(frames)))
+        np.savez(
+            tmp_path / "npz" / f"{name}.npz", audio=rng.normal(0, 2000, frames * SAMPLES_PER_FRAME).astype(np.int16),
+            exp=exp.astype(np.float16), pose=rng.normal(5, 1, (frames, 3)).astype(np.float16),
+            translation=rng.normal(0.5, 0.5, (frames, 2)).astype(np.float16),
+            scale=np.full(frames, 1.4, np.float16), blendshapes=np.zeros((frames, 52), np.uint8),
+            ok=np.ones(frames, bool), neutral=rng.normal(0, 1, (21, 3)).astype(np.float32),
+        )  # fmt: skip
+        rows.append({"name": name, "speaker": speaker, "language": "en", "face_px": 120, "pose_med": [5, 5, 5]})
+    (tmp_path / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return tmp_path
+
+
+def examples(frames: int = 100, count: int = 2, audio_dim: int = 8) -> list[Example]:
+    generator = torch.Generator().manual_seed(0)
+    made = []
+    for _ in range(count):
+        motion = 0.05 * torch.randn(frames, 70, generator=generator)
+        motion[:, 63] += 1.0
+        tokens = torch.randn(frames, audio_dim, generator=generator)
+        made.append(Example(tokens, motion, torch.ones(frames, dtype=torch.bool), torch.zeros(63), True, 1.0))
+    return made
+
+
+def test_corpus_levels_speakers_and_centres_the_pose(corpus: Path) -> None:
+    clips = {clip.name: clip for clip in load_corpus(corpus)}
+    assert [len(clips[name]) for name in "abc"] == [120, 60, 240]
+    for speaker in (["a"], ["b", "c"]):
+        gaps = np.concatenate([clips[name].articulation[:, -1] for name in speaker])
+        assert np.quantile(gaps, 0.95) == pytest.approx(LOUD_GAP, rel=0.02)
+    motion = clips["a"].motion
+    assert np.abs(motion[:, 67:70]).max() < 2.5  # relative to the clip's own median
+    assert np.abs(motion[:, 64:66]).max() <= 0.1 and np.all(motion[:, 66] == 0)
+    assert np.allclose(motion[:, 63], 1.0, atol=0.01)  # how near the person sat is no motion
+    assert clips["a"].articulation.shape == (120, ARTICULATION_CHANNELS)
+
+
+def test_a_folder_without_manifest_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="manifest"):
+        load_corpus(tmp_path)
+
+
+def test_speaker_counts_as_the_root_of_their_seconds(corpus: Path) -> None:
+    a, b, c = speaker_weights(load_corpus(corpus))
+    assert b + c == pytest.approx(np.sqrt(12.0)) and a == pytest.approx(np.sqrt(4.8))
+
+
+def test_split_is_by_speaker_and_never_moves() -> None:
+    held = [name for name in (f"speaker{i}" for i in range(600)) if is_validation(name)]
+    assert 70 < len(held) < 130 and held[:2] == ["speaker18", "speaker19"]
+
+
+def test_mirror_is_its_own_inverse_and_keeps_the_gap() -> None:
+    motion = torch.randn(4, 70)
+    assert torch.equal(mirror(mirror(motion)), motion)
+    assert torch.equal(lip_gap(mirror(motion)), lip_gap(motion))
+    assert torch.equal(mirror(motion)[:, 0], -motion[:, 3])  # right corner x <-> left corner x
+    assert torch.equal(mirror(motion)[:, 68], -motion[:, 68]) and torch.equal(mirror(motion)[:, 67], motion[:, 67])
+
+
+def test_batches_mix_the_template_by_intensity_and_skip_the_given_frames() -> None:
+    plain = [Example(**{**vars(e), "motion": torch.zeros(100, 70)}) for e in examples()]
+    settings = TrainConfig(steps=1, batch=64)
+    batch = next(iter(batches(plain, 80, settings, np.random.default_rng(0))))
+    templates = torch.from_numpy(speaking_templates())
+    weights = batch.emotion.clone()
+    weights[:, [NEUTRAL, NONE]] = 0
+    assert torch.allclose(batch.motion[:, 40], weights @ templates, atol=1e-6)  # never mirrored: contempt has a side
+    assert torch.allclose(batch.emotion.sum(1), torch.ones(64))
+    assert 0.1 < float((batch.emotion[:, NONE] == 1).float().mean()) < 0.45
+    for row, known in enumerate(batch.known.tolist()):
+        assert known in (0, settings.overlap)
+        assert batch.weight[row, :known].sum() == 0 and batch.weight[row, known:].min() > 0
+
+
+def test_short_clips_are_padded_and_the_padding_does_not_count() -> None:
+    batch = next(iter(batches(examples(frames=50), 80, TrainConfig(steps=1, batch=4), np.random.default_rng(0))))
+    assert batch.motion.shape == (4, 80, 70) and batch.weight[:, 50:].sum() == 0
+
+
+def test_loss_of_the_true_velocity_is_zero() -> None:
+    """An oracle in the model's place makes every part of the loss vanish."""
+    data = examples()
+    space = lite_space(data)
+    batch = next(iter(batches(data, 80, TrainConfig(steps=1, batch=4), np.random.default_rng(0))))
+    x0 = space.normalise(batch.motion)
+
+    class Oracle(MMDiT):
+        def forward(self, x, sigma, *_conditions):  # type: ignore[no-untyped-def, override]
+            return (x - x0) / sigma[:, None, None]  # the noise follows from x and x0
+
+    oracle = Oracle(ModelConfig.tiny())
+    losses = flow_loss(oracle, space, batch, TrainConfig(), torch.Generator().manual_seed(0))
+    assert all(value < 1e-4 for value in losses.values())
+    plain = flow_loss(MMDiT(ModelConfig.tiny()), space, batch, TrainConfig(), torch.Generator().manual_seed(0))
+    assert all(value > 1e-3 for value in plain.values())
+
+
+def test_motion_training_writes_a_model_that_loads_and_repeats(tmp_path: Path) -> None:
+    data, settings = examples(), TrainConfig(steps=3, batch=2)
+    for name in ("one", "two"):
+        train_motion(data, data, ModelConfig.tiny(), tmp_path / name, settings)
+    one, two = (load_checkpoint(tmp_path / name)[0].state_dict() for name in ("one", "two"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    _, space = load_checkpoint(tmp_path / "one")
+    assert space.noise[0] < 1 and torch.all(space.noise[POSE] == 1)
+
+
+def test_encoder_training_writes_an_encoder_that_loads(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frames = 60
+    item = Speech(
+        rng.standard_normal(frames * SAMPLES_PER_FRAME).astype(np.float32), rng.integers(0, 15, frames),
+        rng.standard_normal((frames, ARTICULATION_CHANNELS)).astype(np.float32),
+        np.full((frames, 40), np.nan, np.float32), 1.0,
+    )  # fmt: skip
+    train_encoder([item], [item], tmp_path / "e.safetensors", EncoderTrainConfig(steps=2, batch=2, frames=25))
+    assert load_lite(tmp_path / "e.safetensors").config.hidden == 192
+
+
+def test_augmentation_keeps_length_and_brings_unit_loudness() -> None:
+    rng = np.random.default_rng(0)
+    sound = (0.01 * np.random.default_rng(1).standard_normal(32_000)).astype(np.float32)
+    for _ in range(10):
+        heard = augment(sound, rng)
+        assert heard.shape == sound.shape and np.isfinite(heard).all()
+        assert 0.8 < loudness(heard) < 1.2
+
+
+def test_log_mel_has_four_rows_a_frame() -> None:
+    assert log_mel(torch.randn(2, 10 * SAMPLES_PER_FRAME)).shape == (2, 10, 4, 40)
+
+
+def test_closure_auc_against_its_definition() -> None:
+    rng = np.random.default_rng(0)
+    truth, gap = rng.uniform(0, 0.1, 200), rng.uniform(0, 0.1, 200)
+    shut = truth < 0.03
+    pairs = (gap[shut][:, None] < gap[~shut][None]).mean()
+    assert closure_auc(gap, truth) == pytest.approx(pairs)
+    assert closure_auc(truth, truth) == 1.0
+
+
+def test_blinks_are_counted_once_each() -> None:
+    motion = np.zeros((100, 70), np.float32)
+    for begin in (10, 40, 80):
+        motion[begin : begin + 4, [34, 37]] = -0.1
+    assert blinks(motion) == 3
+
+
+def test_intervals_draw_whole_speakers() -> None:
+    scores = [ClipScore("a", {"r": 0.2}), ClipScore("a", {"r": 0.2}), ClipScore("b", {"r": 0.8})]
+    mean, low, high = summarise(scores)["r"]
+    assert mean == pytest.approx(0.4) and low == pytest.approx(0.2) and high == pytest.approx(0.8)
