@@ -104,9 +104,7 @@ class MeshRenderer:
         shift = (shape.vertices - portrait.expression.rest) @ portrait.fit.rotation.T * np.float32(portrait.fit.unit)
         points = portrait.points + shift
         moved = portrait.warp.move(points, motion)
-        columns, rows = portrait.warp.backward_map(moved)
-        # Cubic: linear would soften every frame but the resting one.
-        frame = cv2.remap(portrait.photo, columns, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        frame = portrait.warp.draw(moved)
         portrait.mouth.paint(frame, shape, moved, motion)
         for eye, lid, gaze in zip(portrait.eyes, shape.lids, shape.gaze, strict=True):
             eye.paint(frame, lid, gaze, moved, motion)

@@ -1,4 +1,4 @@
-"""The mesh that carries the picture: face, grid and rings; what moves with the head; the backward map."""
+"""The mesh that carries the picture: face, grid and rings; what moves with the head."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from scipy.spatial import Delaunay
 
 from moda.render.mesh.geometry import NECK_PIVOT, smoothstep
 from moda.render.mesh.matte import distance_outside, head_matte
+from moda.render.mesh.raster import TextureMapper
 from moda.render.mesh.topology import OVAL, face_mesh
 
 if TYPE_CHECKING:
@@ -35,9 +36,7 @@ class Warp:
     weight: Array  # float32 [N - 468, 1], how far the surroundings follow the head: 0 pinned, 1 rigid
     follow: Array  # float32 [N - 468, 36], how they follow the displacement of the oval
     order: Array  # float32 [N - 468] px, added to their depth when sorting
-    columns: Array  # float32 [S, S], the column of each px less S: see backward_map
-    rows: Array
-    size: int
+    texture: TextureMapper
 
     @classmethod
     def of(cls, photo: Array, points: Array, fit: HeadFit) -> Warp:
@@ -65,7 +64,6 @@ class Warp:
 
         rest = np.concatenate([points[:FACE_VERTICES], np.column_stack([around, depth])]).astype(np.float32)
         triangles = _triangulate(rest[:, :2], len(around))
-        index = np.arange(size, dtype=np.float32) - size
         return cls(
             rest=rest,
             triangles=triangles,
@@ -73,9 +71,7 @@ class Warp:
             weight=(rigid * attached * inside)[:, None].astype(np.float32),
             follow=follow.astype(np.float32),
             order=(-1.5 - 3 * unit * (1 - attached)).astype(np.float32),
-            columns=np.tile(index, (size, 1)),
-            rows=np.repeat(index[:, None], size, axis=1),
-            size=size,
+            texture=TextureMapper(photo),
         )
 
     def move(self, points: Array, motion: HeadMotion) -> Array:
@@ -86,53 +82,17 @@ class Warp:
         carried = around + self.follow @ (points[oval] - self.rest[oval])
         return np.concatenate([motion(face), carried + self.weight * (motion(carried) - carried)])
 
-    def backward_map(self, moved: Array) -> tuple[Array, Array]:
-        """Where in the photo each px of the frame comes from: columns and rows, float32 [S, S], for ``cv2.remap``.
-
-        Rasterised with a z-buffer at half resolution, as a displacement, so that it upsamples without loss.
-        """
-        size = self.size
-        vertices, triangles = moved.copy(), self.triangles
-        shift = (self.rest[:, :2] - moved[:, :2]) * np.array([1, -1], np.float32)  # to columns and rows
+    def draw(self, moved: Array) -> Array:
+        """The photo on the mesh ``moved``, float32 [N, 3] px: a new frame, uint8 [S, S, 3]."""
+        vertices, source, triangles = moved.copy(), self.rest[:, :2], self.triangles
         vertices[FACE_VERTICES:, 2] += self.order
         flipped = np.flatnonzero(np.sign(_areas(moved, triangles)) != self.orientation)
         if len(flipped):
             behind = vertices - np.array([0, 0, _BACK_OF_FLIPPED], np.float32)
-            vertices, shift = np.concatenate([vertices, behind]), np.concatenate([shift, shift])
+            vertices, source = np.concatenate([vertices, behind]), np.concatenate([source, source])
             triangles = triangles.copy()
             triangles[flipped] += len(moved)
-        across, down, _ = cv2.split(_rasterise(vertices, triangles, shift / np.float32(2 * size) + _HALF, size))
-        return (
-            cv2.scaleAdd(cv2.resize(across, (size, size)), 2 * size, self.columns),
-            cv2.scaleAdd(cv2.resize(down, (size, size)), 2 * size, self.rows),
-        )
-
-
-def _rasterise(vertices: Array, triangles: Array, values: Array, size: int) -> Array:
-    """Interpolate ``values`` [N, 2] in 0..1 over triangles: float32 [size / 2, size / 2, 3], the third one unused.
-
-    OpenCV's rasteriser has a perspective camera: put far away, its perspective is below the precision of the map.
-    """
-    far, half = 64.0 * size, size // 2
-    # 1/97 px: no vertex of the regular grid lies on the centre of a px, where the rasteriser may leave a hole
-    centre = np.array([half + 1 / 97, -half - 1 / 97], np.float32)
-    camera = np.empty_like(vertices)
-    camera[:, 2] = vertices[:, 2] - np.float32(far)
-    camera[:, :2] = (vertices[:, :2] - centre) * (camera[:, 2:] * np.float32(-1 / half))
-    colours = np.column_stack([values, np.zeros(len(values), np.float32)])
-    buffer = np.full((half, half, 3), _HALF, np.float32)
-    depth = np.full((half, half), 2 * far, np.float32)
-    view = np.eye(4, dtype=np.float32)
-    cv2.triangleRasterize(camera, triangles, colours, buffer, depth, view, np.pi / 2, 1.0, 2 * far, _SETTINGS)
-    return buffer
-
-
-_HALF = np.float32(0.5)  # no displacement: the rasteriser wants its values in 0..1
-_SETTINGS = (
-    cv2.TriangleRasterizeSettings()
-    .setCullingMode(cv2.RASTERIZE_CULLING_NONE)
-    .setShadingType(cv2.RASTERIZE_SHADING_SHADED)
-)
+        return self.texture(vertices, source, triangles)
 
 
 def _areas(points: Array, triangles: Array) -> Array:
