@@ -28,6 +28,7 @@ POSE = slice(63, 70)  # all but the expression
 
 EPSILON = 1e-5  # of the published normalisation; it dominates the near-constant depth channels there
 
+SPACES = ("mesh", "liveportrait")
 FORMAT = "moda-motion-1"
 
 
@@ -49,7 +50,7 @@ class MotionSpace:
     noise: Tensor
 
     def __post_init__(self) -> None:
-        if self.name not in ("mesh", "liveportrait"):
+        if self.name not in SPACES:
             raise ValueError(f"unknown motion space {self.name!r}")
         if any(tensor.shape != (MOTION_DIM,) for tensor in self.tensors().values()):
             raise ValueError(f"the statistics of a motion space have {MOTION_DIM} numbers each")
@@ -106,6 +107,8 @@ def load_motion(path: str | Path) -> Motion:
     frames = motion.frames
     if frames.ndim != 2 or frames.shape[1] != MOTION_DIM or not len(frames) or not np.isfinite(frames).all():
         raise MotionError(f"{path} holds no finite [T, {MOTION_DIM}] motion; {remedy}")
+    if motion.space not in SPACES:
+        raise MotionError(f"{path} is of an unknown motion space, {motion.space!r}; {remedy}")
     if motion.fps != FPS:
         raise MotionError(f"{path} runs at {motion.fps} frames a second, not {FPS}; {remedy}")
     return motion

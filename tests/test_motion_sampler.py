@@ -102,7 +102,7 @@ class ParrotEmbedded:
 def test_every_length_comes_out_frame_for_frame(join: str, smooth: bool) -> None:
     config = SamplerConfig(steps=1, solver="euler", join=join, smooth_pose=smooth)
     voice = torch.randn(400, 70, generator=generator())
-    for frames in range(1, 170 if smooth else 401):
+    for frames in (1, 2, 3, 16, 17, 63, 64, 79, 80, 81, 143, 144, 145, 400) if smooth else range(1, 401):
         audio = voice[:frames]
         conditions = Conditions(chunks_of(audio, frames), torch.zeros(63), EmotionTimeline())
         out = torch.cat(list(sample(Parrot(), SPACE, conditions, config, generator())))

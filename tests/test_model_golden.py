@@ -1,0 +1,113 @@
+"""Agreement with the published network: its golden tensors where they are at hand, our own fixture everywhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from fixtures.make_published import (
+    FIXTURE,
+    FORWARD_TOLERANCE,
+    SAMPLING_TOLERANCE,
+    forward_error,
+    load_golden,
+    sampling_errors,
+)
+from torch import Tensor
+
+from moda import layers
+from moda.checkpoint import load_published
+from moda.motion import MotionSpace
+
+GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"
+needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no golden tensors at {GOLDEN}")
+
+Tensors = dict[str, Tensor]
+
+
+@pytest.fixture(scope="module")
+def golden() -> tuple[Tensors, Tensors]:
+    return load_golden(GOLDEN / "mmdit_forward.safetensors")
+
+
+@needs_golden
+def test_forward_agrees(golden: tuple[Tensors, Tensors]) -> None:
+    weights, tensors = golden
+    assert forward_error(load_published(weights), tensors) <= FORWARD_TOLERANCE
+
+
+@needs_golden
+def test_sampling_agrees(golden: tuple[Tensors, Tensors]) -> None:
+    _, tensors = load_golden(GOLDEN / "mmdit_sampling.safetensors")
+    model = load_published(golden[0] | {"null_audio_feat": tensors["in/null_audio"]})
+    errors = sampling_errors(model, tensors)
+    assert sorted(errors) == ["clip_cfg1.2", "window0_cfg1.0", "window0_cfg1.2"]
+    assert max(errors.values()) <= SAMPLING_TOLERANCE, errors
+
+
+@needs_golden
+def test_the_published_motion_space() -> None:
+    statistics = json.loads((GOLDEN / "moda_motion_mean_std.json").read_text())
+    space = MotionSpace.from_tensors("liveportrait", {name: torch.tensor(v) for name, v in statistics.items()})
+    x = torch.randn(5, 70, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(space.normalise(x), (x - space.mean) / (space.std + 1e-5), rtol=0, atol=0)
+    torch.testing.assert_close(space.denormalise(space.normalise(x)), x, rtol=1e-5, atol=1e-5)
+    assert (space.noise == 1).all()
+
+
+# ---- the fixture, and what it must notice --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fixture() -> tuple[Tensors, Tensors]:
+    return load_golden(FIXTURE)
+
+
+def test_the_fixture_agrees(fixture: tuple[Tensors, Tensors]) -> None:
+    weights, tensors = fixture
+    model = load_published(weights)
+    assert forward_error(model, tensors) <= FORWARD_TOLERANCE
+    (error,) = sampling_errors(model, tensors).values()
+    assert error <= SAMPLING_TOLERANCE
+
+
+SWAPS = [
+    ("blocks4.1.attn1.au_q_norm1.weight", "blocks4.1.attn1.au_k_norm1.weight"),
+    ("blocks4.0.audio_mlp2.fc1.weight", "blocks4.0.audio_mlp3.fc1.weight"),
+    ("blocks2.3.adaLN_modulation_xs.1.bias", "blocks2.3.adaLN_modulation_audio.1.bias"),
+    ("blocks.10.linear2.bias", "blocks.11.linear2.bias"),
+    ("motion_embedder.mlp.2.weight", "identity_embedder.mlp.2.weight"),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), SWAPS, ids=[swap[0] for swap in SWAPS])
+def test_swapped_tensors_are_noticed(fixture: tuple[Tensors, Tensors], one: str, other: str) -> None:
+    weights, tensors = fixture
+    one, other = f"talking_head_dit.{one}", f"talking_head_dit.{other}"
+    swapped = weights | {one: weights[other], other: weights[one]}
+    assert forward_error(load_published(swapped), tensors) > 10 * FORWARD_TOLERANCE
+
+
+@pytest.mark.parametrize("fault", ["one angle", "theta", "order of pairs"])
+def test_wrong_positions_are_noticed(
+    fixture: tuple[Tensors, Tensors], fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, tensors = fixture
+    angles, rotate = layers.rope_angles, layers.rotate
+
+    def wrong_angles(length: int, head_dim: int, theta: float) -> Tensor:
+        table = angles(length, head_dim, 10_000.0 if fault == "theta" else theta)
+        if fault == "one angle" and length > 40:
+            table[40, 0] += 0.5
+        return table
+
+    def wrong_pairs(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        interleaved = x.unflatten(-1, (2, -1)).transpose(-1, -2).flatten(-2)
+        return rotate(interleaved, cos, sin)
+
+    monkeypatch.setattr("moda.model.rope_angles", wrong_angles)
+    if fault == "order of pairs":
+        monkeypatch.setattr("moda.block.rotate", wrong_pairs)
+    assert forward_error(load_published(weights), tensors) > 10 * FORWARD_TOLERANCE
