@@ -53,7 +53,7 @@ class TextureMapper:
     def _mend(self, frame: Array, across: Array, down: Array, depth: Array) -> None:
         """Redraw silhouettes, where interpolated displacements mix two surfaces: blend the two colours instead."""
         spread = cv2.max(*(cv2.morphologyEx(plane, cv2.MORPH_GRADIENT, _CELL) for plane in (across, down)))
-        # OpenCV puts the result at the lower right sample of a cell. The border has no silhouettes: nothing moves there.
+        # OpenCV puts the result at the lower right sample of a cell. The border is left out: nothing moves there.
         y, x = np.nonzero(spread[2:-1, 2:-1] > _TEAR / 2)
         if not len(y):
             return

@@ -102,8 +102,7 @@ class MeshRenderer:
         motion = HeadMotion.of(row, portrait.fit)
         # As a displacement from the portrait's points, so that no motion is exactly no motion.
         shift = (shape.vertices - portrait.expression.rest) @ portrait.fit.rotation.T * np.float32(portrait.fit.unit)
-        points = portrait.points + shift
-        moved = portrait.warp.move(points, motion)
+        moved = portrait.warp.move(shift, motion)
         frame = portrait.warp.draw(moved)
         portrait.mouth.paint(frame, shape, moved, motion)
         for eye, lid, gaze in zip(portrait.eyes, shape.lids, shape.gaze, strict=True):

@@ -22,6 +22,7 @@ GRID = 34  # points along a side
 RINGS = (0.07, 0.20)  # OC outside the oval
 NEAR_OVAL = 0.06  # OC: grid points nearer are dropped
 DEPTH_FALLOFF = 0.50  # OC, from the depth of the oval to that of the pivot; shorter tears the ears
+MAX_SLOPE = 1.6  # depth over width; steeper, the hidden side of a face smears when it turns into view
 FACE_VERTICES = 468  # of the triangulated mesh; the ten iris vertices carry no triangle
 _BACK_OF_FLIPPED = 30.0  # px: flipped triangles stay, behind; culling them leaves specks
 
@@ -64,6 +65,7 @@ class Warp:
 
         rest = np.concatenate([points[:FACE_VERTICES], np.column_stack([around, depth])]).astype(np.float32)
         triangles = _triangulate(rest[:, :2], len(around))
+        rest[:, 2] = _limit_slope(rest, triangles)
         return cls(
             rest=rest,
             triangles=triangles,
@@ -74,12 +76,10 @@ class Warp:
             texture=TextureMapper(photo),
         )
 
-    def move(self, points: Array, motion: HeadMotion) -> Array:
-        """Where all vertices go, float32 [N, 3] px, for the face's expression ``points``, [478, 3] px, head at rest."""
-        face = points[:FACE_VERTICES]
-        around = self.rest[FACE_VERTICES:]
-        oval = list(OVAL)
-        carried = around + self.follow @ (points[oval] - self.rest[oval])
+    def move(self, expression: Array, motion: HeadMotion) -> Array:
+        """Where all vertices go, float32 [N, 3] px, for the face's displacements ``expression``, [478, 3] px."""
+        face = self.rest[:FACE_VERTICES] + expression[:FACE_VERTICES]
+        carried = self.rest[FACE_VERTICES:] + self.follow @ expression[list(OVAL)]
         return np.concatenate([motion(face), carried + self.weight * (motion(carried) - carried)])
 
     def draw(self, moved: Array) -> Array:
@@ -137,6 +137,19 @@ def _rigidity(around: Array, distance: Array, points: Array, fit: HeadFit) -> Ar
     stretched = distance / (1 + 0.55 * np.clip(y - eyes, 0, 1))  # more hair on top
     head = 1 - smoothstep(stretched, 0.45, 1.5)
     return head * (1 - 0.92 * smoothstep((chin + 0.1 - y) / 0.9, 0, 1))
+
+
+def _limit_slope(points: Array, triangles: Array) -> Array:
+    """Depths of ``points`` [N, 3], brought forward where an edge is steeper than MAX_SLOPE: [N]."""
+    edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+    start, end = np.concatenate([edges, edges[:, ::-1]]).T
+    drop = MAX_SLOPE * np.linalg.norm(points[start, :2] - points[end, :2], axis=1)
+    depth = points[:, 2].copy()
+    while True:
+        before = depth.copy()
+        np.maximum.at(depth, end, depth[start] - drop)
+        if np.allclose(before, depth, atol=1e-2):
+            return depth
 
 
 def _triangulate(points: Array, around: int) -> Array:
