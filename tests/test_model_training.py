@@ -49,7 +49,6 @@ def test_one_clip_is_learnt_by_heart() -> None:
     assert losses[0] == pytest.approx(1.5, abs=0.2), (
         "a new model predicts nothing, so the loss is the target's variance"
     )
-
     assert sum(losses[-20:]) / 20 < 0.2
 
     space = MotionSpace("mesh", torch.zeros(70), torch.ones(70) - 1e-5, torch.ones(70))
@@ -57,5 +56,4 @@ def test_one_clip_is_learnt_by_heart() -> None:
     spoken = torch.cat(
         list(sample(model.eval(), space, conditions, SamplerConfig(), generator(1), start=torch.zeros(70)))
     )
-
     assert (spoken - clip).square().mean() < 0.05
