@@ -3,8 +3,8 @@
     python bench/gallery.py PORTRAITS VOICES OUT [--seconds 4] [--portrait P] [--voice V]
 
 PORTRAITS is a folder of pictures (videos in it are driving videos), VOICES a folder of recordings. OUT gets
-portraits.png, voices.png and drives.png, a row per case: the portrait's crop and frames at even times, or the line that
-says why there is no video. The videos stay beside the sheets.
+portraits_1.png, ..., voices_1.png, ... and drives_1.png, ..., a row per case: frames at even times, or the line that says
+why there is no video. The videos stay beside the sheets.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import time
 import wave
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
 VIDEOS = {".mp4", ".webm", ".mov"}
-COLUMNS, TILE, LABEL = 10, 160, 150  # px
+COLUMNS, TILE, LABEL = 8, 180, 150  # frames, px, px
+ROWS = 8  # a sheet
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,18 @@ def film(label: str, steps: Iterator[Progress]) -> Row:
 
 
 def draw(rows: Iterable[Row], path: Path) -> None:
-    rows = list(rows)
+    """Sheets NAME_1.png, NAME_2.png, ... of ROWS rows each."""
+    for number, page in enumerate(batched(rows, ROWS), 1):
+        draw_sheet(page, path.with_name(f"{path.name}_{number}.png"))
+
+
+def batched(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
+    rows = iter(rows)
+    while page := list(islice(rows, size)):
+        yield page
+
+
+def draw_sheet(rows: list[Row], path: Path) -> None:
     sheet = Image.new("RGB", (LABEL + COLUMNS * TILE, len(rows) * TILE), "white")
     pen = ImageDraw.Draw(sheet)
     for i, row in enumerate(rows):
@@ -106,13 +119,13 @@ def main() -> None:
 
     voice = trim(arguments.voice, arguments.seconds, out)
     draw((film(path.name, head.talk(path, voice, out / f"portrait_{path.stem}.mp4", options)) for path in portraits),
-         out / "portraits.png")  # fmt: skip
+         out / "portraits")  # fmt: skip
     draw((film(path.name, head.talk(arguments.portrait, trim(path, arguments.seconds, out),
                                     out / f"voice_{path.stem}.mp4", options)) for path in voices),
-         out / "voices.png")  # fmt: skip
+         out / "voices")  # fmt: skip
     if drives:
         draw((film(path.name, drive_portrait(arguments.portrait, path, out / f"drive_{path.stem}.mp4"))
-              for path in drives), out / "drives.png")  # fmt: skip
+              for path in drives), out / "drives")  # fmt: skip
 
 
 if __name__ == "__main__":
