@@ -51,14 +51,15 @@ class Example:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    steps: int = 4000
+    steps: int = 5000
     batch: int = 16
-    learning_rate: float = 8e-4
+    learning_rate: float = 7e-4
     warmup: int = 200
     ema: float = 0.999
     overlap: int = 16
     drop_audio: float = 0.1
-    drop_emotion: float = 0.25
+    drop_emotion: float = 0.2
+    neutral: float = 0.3
     seed: int = 0
     precision: torch.dtype = torch.float32  # of the network's arithmetic; parameters and losses stay float32
 
@@ -196,13 +197,15 @@ def _window(example: Example, window: int, templates: Tensor, settings: TrainCon
     if rng.random() < 0.5:
         motion = mirror(motion)
     emotion = torch.zeros(len(EMOTIONS))
-    if rng.random() < settings.drop_emotion:
+    kind = rng.random()
+    if kind < settings.drop_emotion:
         emotion[NONE] = 1.0
+    elif kind < settings.drop_emotion + settings.neutral:
+        emotion[NEUTRAL] = 1.0
     else:
-        label = int(rng.integers(0, NONE))
-        intensity = float(rng.uniform(0.2, 1.0)) if label != NEUTRAL else 1.0
-        emotion[NEUTRAL] += 1 - intensity
-        emotion[label] += intensity
+        label = int(rng.choice([i for i in range(NONE) if i != NEUTRAL]))
+        intensity = float(rng.uniform(0.2, 1.0))
+        emotion[NEUTRAL], emotion[label] = 1 - intensity, intensity
         motion = motion + intensity * templates[label]
     known = settings.overlap if rng.random() < 0.7 else 0
     weight = valid[:, None].expand(-1, MOTION_DIM).clone()
