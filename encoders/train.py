@@ -55,6 +55,10 @@ class TrainConfig:
     ema: float = 0.998
     seed: int = 0
 
+    @property
+    def last(self) -> int:
+        return min(self.steps, self.stop)
+
 
 def train_encoder(speech: list[Speech], heldout: list[Speech], out: Path, config: TrainConfig) -> None:
     """Train from scratch and write `out`; a checkpoint replaces it every 200 steps, so that nothing is lost."""
@@ -90,7 +94,7 @@ def train_encoder(speech: list[Speech], heldout: list[Speech], out: Path, config
         if step % 50 == 0:
             parts = " ".join(f"{name} {value.item():.3f}" for name, value in losses.items())
             log.info("step %d %.0f s lr %.2e %s", step, time.monotonic() - began, rate, parts)
-        if (step + 1) % 200 == 0 or step + 1 == config.stop:
+        if (step + 1) % 200 == 0 or step + 1 == config.last:
             log.info("held out: %s", evaluate_encoder(average, heldout))
             save_lite(average, out, {"steps": str(step + 1), "seed": str(config.seed)})
 
@@ -161,7 +165,7 @@ def _mel_filters() -> Tensor:
 def _batches(speech: list[Speech], config: TrainConfig, rng: np.random.Generator) -> Iterator[dict[str, Tensor]]:
     odds = np.array([item.weight for item in speech])
     odds /= odds.sum()
-    for _ in range(min(config.steps, config.stop)):
+    for _ in range(config.last):
         rows = [_excerpt(speech[i], config.frames, rng) for i in rng.choice(len(speech), config.batch, p=odds)]
         columns = zip(*rows, strict=True)
         names = ("waveform", "visemes", "articulation", "phonetic")
