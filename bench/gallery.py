@@ -3,8 +3,8 @@
     python bench/gallery.py PORTRAITS VOICES OUT [--seconds 4] [--portrait P] [--voice V]
 
 PORTRAITS is a folder of pictures (videos in it are driving videos), VOICES a folder of recordings. OUT gets
-portraits_1.png, ..., voices_1.png, ... and drives_1.png, ..., a row per case: frames at even times, or the line that says
-why there is no video. The videos stay beside the sheets.
+portraits_1.png, ..., voices_1.png, ... and drives_1.png, ..., a row per case: frames at even times, or the line that
+says why there is no video. The videos stay beside the sheets.
 """
 
 from __future__ import annotations

@@ -153,3 +153,18 @@ def test_the_readme_shows_only_files_that_exist():
     readme = (ROOT / "README.md").read_text("utf-8")
     linked = [link for link in re.findall(r"\]\(([^)#]+)\)", readme) if not link.startswith("http")]
     assert [link for link in linked if not (ROOT / link).exists()] == []
+
+
+def test_the_readme_shows_only_commands_that_exist():
+    from typer.main import get_command
+
+    from pipelines.cli import app
+
+    readme = (ROOT / "README.md").read_text("utf-8")
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    options = {option for command in commands.values() for parameter in command.params for option in parameter.opts}
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    shown = "\n".join(re.findall(r"```bash\n(.*?)```", readme, re.DOTALL))
+    assert {name for name in re.findall(r"^moda (\w+)", shown, re.MULTILINE)} - set(commands) == set()
+    assert {name for name in re.findall(r"^make ([\w-]+)", shown, re.MULTILINE)} - set(targets) == set()
+    assert {name for name in re.findall(r"--[a-z][a-z-]+", readme)} - options == set()
