@@ -1,4 +1,4 @@
-"""The command line: ``moda talk``, ``drive``, ``render``, ``faces``, ``doctor`` and ``app``.
+"""The command line: ``moda talk``, ``drive``, ``render``, ``faces``, ``doctor``, ``app``, ``train`` and ``evaluate``.
 
 Exit codes: 0 done, 1 a bad file or a failure (one line on stderr), 2 a bad command line, 130 stopped by Ctrl-C.
 """
@@ -20,6 +20,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from contracts import FPS, ModaError
+from pipelines.cli_train import evaluate, train
 
 if TYPE_CHECKING:
     from pipelines.render import Progress as Step
@@ -158,6 +159,10 @@ def page(
 ) -> None:
     """The web page."""
     import_module("app").launch(host=host, port=port, device=device)
+
+
+app.add_typer(train, name="train")
+app.command()(evaluate)
 
 
 def _run(steps: Iterator[Step], out: Path) -> None:

@@ -1,7 +1,7 @@
 """Training of the two embedded networks, from a motion set (pipelines/corpus.py) to shipped weights.
 
-    moda train encoder SET --work DIR      the audio encoder (hama, pocketsphinx, espeak-ng as teachers)
-    moda train motion SET --work DIR       the motion generator, on the features of that encoder
+    moda train encoder SET -o FILE     the audio encoder (hama, pocketsphinx, espeak-ng as teachers)
+    moda train motion SET -o FILE      the motion generator, on the features of that encoder
 
 Everything random follows from the seed. Teacher labels are kept under --work and made once.
 """
@@ -48,7 +48,7 @@ def encoder(corpus: Path, work: Path, out: Path, texts: Path, minutes: float, co
     train_encoder(training, heldout, out, config)
 
 
-def motion(corpus: Path, work: Path, out: Path, encoder_weights: Path, config: MotionTrainConfig) -> None:
+def motion(corpus: Path, out: Path, encoder_weights: Path, config: MotionTrainConfig) -> None:
     """Train the motion generator on a motion set, heard through the audio encoder in `encoder_weights`."""
     clips = load_corpus(corpus)
     training = [clip for clip in clips if not is_validation(clip.speaker)]

@@ -1,0 +1,96 @@
+"""``moda train encoder``, ``moda train motion`` and ``moda evaluate``: for those who bring footage of their own."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+train = typer.Typer(no_args_is_help=True, help="Train the embedded networks from scratch.")
+
+Corpus = Annotated[Path, typer.Argument(metavar="SET", help="A motion set: manifest.jsonl and npz/.")]
+Work = Annotated[Path, typer.Option(help="Where teacher labels are kept between runs.")]
+Seed = Annotated[int, typer.Option(help="The same seed and data give the same weights.")]
+Threads = Annotated[int, typer.Option(min=1, help="Processor cores to use.")]
+
+
+@train.command()
+def encoder(
+    corpus: Corpus,
+    out: Annotated[Path, typer.Option("--output", "-o", help="The weights, a .safetensors file.")],
+    work: Work = Path("runs"),
+    texts: Annotated[Path, typer.Option(help="Sentences to synthesise (Debian's fortunes packages).")] = Path(
+        "/usr/share/games/fortunes"
+    ),
+    minutes: Annotated[float, typer.Option(min=0, help="Synthesised speech to add; 0 for none.")] = 60.0,
+    steps: Annotated[int | None, typer.Option(min=1, help="Fewer steps than the recipe's, to try things.")] = None,
+    seed: Seed = 0,
+    threads: Threads = 2,
+) -> None:
+    """The audio encoder (needs the extra `moda[train]` and espeak-ng)."""
+    from encoders.train import TrainConfig
+    from pipelines.train import encoder as run
+
+    _start(threads)
+    config = TrainConfig(seed=seed) if steps is None else TrainConfig(steps=steps, seed=seed)
+    run(corpus, work, out, texts, minutes, config)
+
+
+@train.command()
+def motion(
+    corpus: Corpus,
+    out: Annotated[Path, typer.Option("--output", "-o", help="The weights, a .safetensors file.")],
+    listener: Annotated[Path | None, typer.Option("--encoder", help="Audio encoder; the embedded one.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Fewer steps than the recipe's, to try things.")] = None,
+    seed: Seed = 0,
+    threads: Threads = 2,
+    bf16: Annotated[
+        bool, typer.Option("--bf16", help="bfloat16 arithmetic: twice as fast where the CPU has it.")
+    ] = False,
+) -> None:
+    """The motion generator, heard through an audio encoder."""
+    import torch
+
+    from encoders.wav2vec import EMBEDDED
+    from moda.train import TrainConfig
+    from pipelines.train import motion as run
+
+    _start(threads)
+    precision = torch.bfloat16 if bf16 else torch.float32
+    config = TrainConfig(seed=seed, precision=precision)
+    if steps is not None:
+        config = TrainConfig(steps=steps, seed=seed, precision=precision)
+    run(corpus, out, listener or EMBEDDED, config)
+
+
+def evaluate(
+    corpus: Corpus,
+    listener: Annotated[Path | None, typer.Option("--encoder", help="Audio encoder; the embedded one.")] = None,
+    generator: Annotated[Path | None, typer.Option("--motion", help="Motion generator; the embedded one.")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Samples per clip.")] = 4,
+) -> None:
+    """Sample the held-out speakers of SET and compare with how they really moved."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from encoders.wav2vec import EMBEDDED as EMBEDDED_ENCODER
+    from moda.sampler import SamplerConfig
+    from pipelines.evaluate import evaluate as run
+    from pipelines.evaluate import summarise
+    from pipelines.talk import EMBEDDED as EMBEDDED_MOTION
+
+    scores = run(corpus, listener or EMBEDDED_ENCODER, generator or EMBEDDED_MOTION, SamplerConfig(), samples)
+    speakers = len({score.speaker for score in scores})
+    table = Table("figure", "mean", "95 % interval", title=f"{len(scores)} clips, {speakers} held-out speakers")
+    for name, (mean, low, high) in summarise(scores).items():
+        table.add_row(name, f"{mean:.3f}", f"{low:.3f} to {high:.3f}")
+    Console().print(table)
+
+
+def _start(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
