@@ -30,13 +30,19 @@ def save_checkpoint(
     path: str | Path, model: MMDiT, space: MotionSpace, notes: Mapping[str, str] | None = None,
     dtype: torch.dtype = torch.float16,
 ) -> None:  # fmt: skip
-    """Write model and motion space as one safetensors file; ``notes`` join its metadata (data, steps, licence)."""
+    """Write model and motion space as one safetensors file; ``notes`` join its metadata (data, steps, licence).
+
+    Raises WeightsError.
+    """
     tensors = {f"model.{name}": value.detach().to(dtype) for name, value in model.state_dict().items()}
     tensors |= {f"space.{name}": value.float() for name, value in space.tensors().items()}
     tensors = {name: value.cpu().contiguous() for name, value in tensors.items()}
     metadata = {**(notes or {}), "format": FORMAT, "config": model.config.to_json(), "space": space.name}
-    with replacing(path) as temporary:
-        temporary.write_bytes(save(tensors, metadata))
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(save(tensors, metadata))
+    except OSError as error:
+        raise WeightsError(f"cannot write {path} ({error.strerror}); choose a folder that has room") from error
 
 
 def load_checkpoint(

@@ -15,7 +15,7 @@ from contracts import Conditions
 from moda.flow import draw_noise, interpolate, published_sigmas, uniform_sigmas
 from moda.guidance import Guidance, GuidedVelocity
 from moda.model import MMDiT
-from moda.motion import POSE, MotionSpace
+from moda.motion import POSE, MotionError, MotionSpace
 from moda.solvers import SOLVERS, Velocity
 from moda.timeline import evaluate
 from moda.windows import crossfade, cut, hold
@@ -64,6 +64,7 @@ def sample(
 
     The chunks add up to as many frames as the audio. ``start`` is the motion [70] of the frame before the first, by
     default the face at rest. Runs on the device of the model and in its dtype; every chance is the generator's.
+    Raises MotionError where the audio tokens are not of the model's width, and EmotionError.
     """
     device = model.null_audio.device
     scale = space.noise.to(device)
@@ -106,6 +107,12 @@ def _windows(
     before = start[None, None]  # [1, 1, 70] the frame before the window
     known = before[:, :0]  # [1, 0 or overlap, 70] the first frames of the window
     for window, epsilon in zip(cut(conditions.audio, frames, config.overlap, config.padding), noise, strict=False):
+        width, expected = window.audio.shape[-1], model.config.audio_dim
+        if width != expected:
+            raise MotionError(
+                f"audio tokens of width {width} for a motion model that hears {expected}; use the audio encoder it was "
+                "trained with"
+            )
         context = hold(known if known.shape[1] and model.config.context == "overlap" else before, frames)
         mix = evaluate(conditions.emotion, window.start, window.start + frames)
         velocity = GuidedVelocity(model, config.guidance, window.audio.to(device)[None], identity, context, mix)

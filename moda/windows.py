@@ -35,6 +35,8 @@ def cut(
 
     At most a window and a chunk are held. The padding repeats the last frame or is zero.
     """
+    if not 0 <= overlap < window:
+        raise ValueError(f"an overlap of {overlap} frames leaves nothing new in a window of {window}")
     start, held = 0, None
     for chunk in chunks:
         held = chunk if held is None else torch.cat([held, chunk])

@@ -50,6 +50,11 @@ def test_dtype_of_a_loaded_model(tmp_path: Path) -> None:
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
 
 
+def test_no_folder_to_write_to(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="choose a folder"):
+        saved(tmp_path / "absent")
+
+
 def test_bad_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="no motion model at"):
         load_checkpoint(tmp_path / "absent.safetensors")

@@ -13,7 +13,7 @@ from contracts import Conditions, EmotionKey, EmotionTimeline
 from moda.config import ModelConfig
 from moda.flow import uniform_sigmas
 from moda.guidance import Guidance, GuidedVelocity
-from moda.motion import MotionSpace
+from moda.motion import MotionError, MotionSpace
 from moda.sampler import SamplerConfig, sample, sample_normalised, sample_window, smooth_pose
 from moda.timeline import evaluate
 from moda.windows import count_windows, crossfade, cut, hold
@@ -118,6 +118,18 @@ def test_no_audio_no_motion() -> None:
         list(sample(Parrot(), SPACE, Conditions([], torch.zeros(63), EmotionTimeline()), SamplerConfig(), generator()))
         == []
     )
+
+
+def test_tokens_of_another_encoder_are_refused() -> None:
+    model = random_model()
+    conditions = Conditions([torch.zeros(10, 99)], torch.zeros(63), EmotionTimeline())
+    with pytest.raises(MotionError, match="width 99 for a motion model that hears 8"):
+        next(sample(model, SPACE, conditions, SamplerConfig(), generator()))
+
+
+def test_an_overlap_must_leave_something_new() -> None:
+    with pytest.raises(ValueError, match="leaves nothing new"):
+        next(cut([torch.zeros(10, 1)], overlap=80))
 
 
 CONFIGS = {
