@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from moda.render.mesh.geometry import pixels, ramp, smoothstep
-from moda.render.mesh.layers import Region, blend, catmull_rom, soft_line, soft_polygon
+from moda.render.mesh.layers import Region, blend, catmull_rom, soft_polygon
 from moda.render.mesh.light import LUMA
 
 if TYPE_CHECKING:
@@ -67,14 +67,16 @@ class EyePatch:
         covered = ramp(closure, 0.02, 0.45)
         if covered == 0:
             return
-        edge = catmull_rom(pixels(np.stack([moved[self._left], *upper, moved[self._right]])))
-        crease = upper + 0.62 * (moved[list(eye.above)] - upper)
-        crest = catmull_rom(pixels(np.stack([moved[self._left], *crease, moved[self._right]])))
-        skin = self._sample(self._skin, x, y)
-        lid_mask = soft_polygon(region, np.concatenate([crest, edge[-2:0:-1]]), 0.012 * unit)
-        blend(target, skin, np.minimum(1.3 * lid_mask, 1) * covered)
-        lashes = soft_line(region, edge, _LASH_WIDTH * unit, 0.004 * unit)
-        blend(target, self._lash, lashes * (_LASH_ALPHA * covered))
+        edge = self._contour(moved, upper)
+        crest = self._contour(moved, moved[list(eye.above)])
+        # Soft against the skin above, sharp against the ball below.
+        lid_mask = soft_polygon(region, np.concatenate([crest, edge[-2:0:-1]]), 0.030 * unit)
+        below = soft_polygon(region, np.concatenate([edge, self._contour(moved, lower)[-2:0:-1]]), 0.006 * unit)
+        lid_mask = np.minimum(1.8 * lid_mask, 1) * (1 - below)
+        skin = self._sample(self._skin, x, y) * self._lid_shade(rows, crest, edge)
+        blend(target, skin, lid_mask * covered)
+        lashes = np.concatenate([edge, (edge + self._lash_drop(edge, motion))[::-1]])
+        blend(target, self._lash, soft_polygon(region, lashes, 0.005 * unit) * (_LASH_ALPHA * covered))
 
     @property
     def _left(self) -> int:  # corner on the left of the picture
@@ -84,12 +86,27 @@ class EyePatch:
     def _right(self) -> int:
         return self._eye.corners[1] if self._eye.iris == 468 else self._eye.corners[0]
 
+    def _contour(self, points: Array, lid: Array) -> Array:
+        """The smooth curve from corner to corner through ``lid`` [7, 3]: [n, 2], left to right in the picture."""
+        return catmull_rom(pixels(np.stack([points[self._left], *lid, points[self._right]])))
+
+    def _lid_shade(self, rows: Array, crest: Array, edge: Array) -> Array:
+        """Light on a lowered lid, [h, w, 1]: it is a ball, darker in the crease and where it turns to the lashes."""
+        top, low = float(crest[:, 1].mean()), float(edge[:, 1].mean())
+        t = np.clip((rows - top) / max(low - top, 1.0), 0, 1)
+        return (0.97 + 0.08 * np.sin(np.pi * np.minimum(t * 1.1, 1)) - 0.03 * t)[..., None].astype(np.float32)
+
+    def _lash_drop(self, edge: Array, motion: HeadMotion) -> Array:
+        """How far the lashes hang below the edge of the lid: [n, 2] px, most towards the outer corner."""
+        t = np.linspace(0, 1, len(edge), dtype=np.float32)
+        outwards = 1 - t if self._left == self._eye.corners[0] else t
+        length = _LASH_WIDTH * self._fit.unit * np.sqrt(4 * t * (1 - t)) * (0.7 + 0.9 * outwards)
+        down = -(motion.rotation @ self._fit.rotation)[:2, 1] * [1, -1]
+        return (length[:, None] * down).astype(np.float32)
+
     def _outline(self, points: Array, upper: Array, lower: Array) -> Array:
         """The opening between lid contours ``upper`` and ``lower`` [7, 3]: a closed smooth polygon, [n, 2]."""
-        left, right = points[self._left], points[self._right]
-        top = catmull_rom(pixels(np.stack([left, *upper, right])))
-        bottom = catmull_rom(pixels(np.stack([left, *lower, right])))
-        return np.concatenate([top, bottom[-2:0:-1]])
+        return np.concatenate([self._contour(points, upper), self._contour(points, lower)[-2:0:-1]])
 
     def _sample(self, picture: Array, x: Array, y: Array) -> Array:
         """``picture`` of the patch's own region at rest px ``x``, ``y`` of the frame."""
@@ -134,7 +151,7 @@ class EyePatch:
         """The skin of a lowered lid, float32 [h, w, 3], and the colour of its lashes, [3]."""
         region, eye, unit = self._region, self._eye, self._fit.unit
         upper, lower = points[list(eye.upper)], points[list(eye.lower)]
-        crease = upper + 0.62 * (points[list(eye.above)] - upper)
+        crease = points[list(eye.above)]
         bottom = lower + 0.45 * (points[list(eye.below)] - lower)
         zone = soft_polygon(region, self._outline(points, crease, bottom), 0.3) > 0.02
         crop = np.ascontiguousarray(region.of(photo))
@@ -145,10 +162,6 @@ class EyePatch:
         bare = np.median(photo[at[:, 1], at[:, 0]].astype(np.float32), axis=0)
         darkness = 1 - smoothstep((skin @ LUMA) / max(float(bare @ LUMA), 1.0), 0.62, 0.92)
         skin += (bare - skin) * (0.25 + 0.5 * darkness)[..., None]
-        _, rows = region.grid()
-        top, low = pixels(crease)[:, 1].mean(), pixels(lower)[:, 1].mean()
-        down = np.clip((rows - top) / max(float(low - top), 1.0), 0, 1)
-        skin *= (1.02 - 0.10 * down**2)[..., None]  # the lid turns down, away from the light
         skin += region.of(self._light.grain)
 
         line = pixels(np.concatenate([upper, points[list(eye.corners)]])).round().astype(int)

@@ -112,7 +112,7 @@ def clamp_yaw(yaw: float, portrait: float) -> float:
     turned = abs(portrait)
     back = yaw * portrait < 0  # towards frontal
     if turned > 20:
-        limit = 4.0 if back else 8.0
+        limit = max(1.5, 4.0 - 0.25 * (turned - 20)) if back else 8.0
     elif turned > 8 and back:
         limit = max(4.0, MAX_YAW - 0.5 * turned)
     else:

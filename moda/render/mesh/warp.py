@@ -22,7 +22,7 @@ GRID = 34  # points along a side
 RINGS = (0.07, 0.20)  # OC outside the oval
 NEAR_OVAL = 0.06  # OC: grid points nearer are dropped
 DEPTH_FALLOFF = 0.50  # OC, from the depth of the oval to that of the pivot; shorter tears the ears
-MAX_SLOPE = 1.6  # depth over width; steeper, the hidden side of a face smears when it turns into view
+MAX_SLOPE = 2.0  # depth over width; steeper, the hidden side of a face smears when it turns into view
 FACE_VERTICES = 468  # of the triangulated mesh; the ten iris vertices carry no triangle
 _BACK_OF_FLIPPED = 30.0  # px: flipped triangles stay, behind; culling them leaves specks
 
