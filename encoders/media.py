@@ -101,13 +101,18 @@ def load_audio(path: str | PathLike[str]) -> Array:
         AudioError: missing, a folder, not audio, a video without sound, empty, not-a-number samples, shorter than
             0.2 s, or silent.
     """
-    wave = np.concatenate([block[0] for block in audio_blocks(path, SAMPLE_RATE)])
-    if not np.isfinite(wave).all():
+    samples = bytearray()  # grows in place: an hour is 230 MB, and is never held twice
+    peak = np.float32(0)
+    for block in audio_blocks(path, SAMPLE_RATE):
+        peak = np.maximum(peak, np.abs(block).max(initial=0))  # NaN if any sample is
+        samples += block.tobytes()
+    wave = np.frombuffer(samples, np.float32)
+    if not np.isfinite(peak):
         raise AudioError(f"{path} holds samples that are not numbers (NaN or infinite); export the recording again")
     seconds = len(wave) / SAMPLE_RATE
     if seconds < MIN_SECONDS:
         raise AudioError(f"{path} lasts {seconds:.2f} s; give a recording of at least {MIN_SECONDS} s")
-    if np.abs(wave).max() < SILENCE_PEAK:
+    if peak < SILENCE_PEAK:
         raise AudioError(f"{path} is silent; give a recording with speech in it, or raise its level")
     return wave
 
