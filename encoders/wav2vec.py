@@ -61,7 +61,7 @@ class LiteConfig:
         # the chunk around it is, so chunked and whole encoding agree.
         return Wav2Vec2Config(
             conv_dim=self.conv_dim, conv_kernel=self.conv_kernel, conv_stride=self.conv_stride, conv_bias=True,
-            num_feat_extract_layers=len(self.conv_dim), feat_extract_norm="layer", do_stable_layer_norm=True,
+            feat_extract_norm="layer", do_stable_layer_norm=True,
             hidden_size=self.hidden, num_hidden_layers=self.layers, num_attention_heads=self.heads,
             intermediate_size=self.mlp, num_conv_pos_embeddings=self.positions, num_conv_pos_embedding_groups=16,
             apply_spec_augment=False, mask_time_prob=0.0, layerdrop=0.0,
@@ -74,6 +74,8 @@ class FrameAligned(nn.Module):
     The waveform is padded by 40 reflected samples on either side, so that the convolutions give n (or, at 50 Hz,
     2 n) frames for 640 n samples; these are interpolated to n before the transformer (the published "presample").
     """
+
+    backbone: Any  # transformers types its submodules loosely
 
     def __init__(self, backbone: PreTrainedModel) -> None:
         super().__init__()
@@ -100,7 +102,7 @@ class FrameAligned(nn.Module):
 
 
 @contextmanager
-def _layer_outputs(backbone: PreTrainedModel) -> Iterator[list[Tensor]]:
+def _layer_outputs(backbone: Any) -> Iterator[list[Tensor]]:
     outputs: list[Tensor] = []
 
     def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
@@ -236,9 +238,10 @@ def load_lite(path: Path) -> LiteEncoder:
     if not path.is_file():
         raise EncoderError(f"no audio encoder at {path}: reinstall moda, or train one with `moda train encoder`")
     with safe_open(path, "pt") as file:
-        config = json.loads(file.metadata()["config"])
+        stored = json.loads(file.metadata()["config"])
         tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
-    network = LiteEncoder(LiteConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}))
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
+    network = LiteEncoder(LiteConfig(**fields))
     try:
         network.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
