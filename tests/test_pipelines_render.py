@@ -1,0 +1,140 @@
+"""Saved motion played on a portrait, and a portrait driven by a video."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from media_support import PORTRAIT, files, read_frames, tone, write_video, write_wav
+
+from contracts import FPS, SAMPLE_RATE, Motion
+from encoders.face import NoSuchFace
+from encoders.media import AudioError, load_audio
+from encoders.track import NoFaceInVideo, VideoMissing
+from moda.motion import MotionError, load_motion, save_motion
+from moda.render import RenderError
+from pipelines.drive import drive_portrait
+from pipelines.render import render_motion
+from pipelines.video import OutputError
+
+LOWER_LIP_Y, CHIN_Y, YAW = 3 * 3 + 1, 8 * 3 + 1, 68
+
+
+def jaw_motion(frames: int) -> Motion:
+    """The jaw opens and shuts twice a second, while the head turns from side to side."""
+    phase = 2 * np.pi * np.arange(frames) / FPS
+    motion = np.zeros((frames, 70), np.float32)
+    motion[:, 63] = 1
+    drop = 0.08 * (1 - np.cos(2 * phase))
+    for keypoint, share in ((3, 1.0), (5, 1.0), (8, 0.7)):
+        motion[:, 3 * keypoint + 1] = -share * drop
+    motion[:, YAW] = 6 * np.sin(phase)
+    return Motion(motion)
+
+
+@pytest.fixture
+def motion(tmp_path):
+    save_motion(tmp_path / "motion.npz", jaw_motion(30))
+    return tmp_path / "motion.npz"
+
+
+def run(steps):
+    """The last word of a pipeline, and all that it warned of."""
+    warnings: list[str] = []
+    step = None
+    for step in steps:
+        warnings += step.warnings
+    return step, warnings
+
+
+def test_a_saved_motion_moves_the_portrait(tmp_path, motion):
+    voice = write_wav(tmp_path / "voice.wav", tone(1.2, SAMPLE_RATE))
+    out = tmp_path / "out.mp4"
+    steps = list(render_motion(PORTRAIT, motion, out, audio=voice, size=256))
+    pictures = [step.frame for step in steps if step.stage == "video"]
+    assert [step.done for step in steps if step.stage == "video"] == list(range(1, 31))
+    assert {step.total for step in steps if step.stage == "video"} == {30}
+    written = read_frames(out)
+    assert len(written) == 30
+    assert written[0].shape == (256, 256, 3)
+    for shown, meant in zip(written, pictures, strict=True):
+        assert np.abs(shown.astype(int) - meant).mean() < 4
+    assert np.abs(pictures[0].astype(int) - pictures[6]).mean() > 2  # a quarter of a second later it has moved
+    assert len(load_audio(out)) == round(1.2 * SAMPLE_RATE)
+    assert files(tmp_path) == {"motion.npz", "voice.wav", "out.mp4"}
+
+
+def test_sound_of_another_length_is_told(tmp_path, motion):
+    voice = write_wav(tmp_path / "voice.wav", tone(2, SAMPLE_RATE))
+    _, warnings = run(render_motion(PORTRAIT, motion, tmp_path / "out.mp4", audio=voice, size=256))
+    assert any("1.20 s" in warning for warning in warnings)
+    assert len(load_audio(tmp_path / "out.mp4")) == round(1.2 * SAMPLE_RATE)
+
+
+def test_a_closed_pipeline_leaves_nothing(tmp_path, motion):
+    steps = render_motion(PORTRAIT, motion, tmp_path / "out.mp4", size=256)
+    while next(steps).done != 10:
+        pass
+    assert len(files(tmp_path)) == 2
+    steps.close()
+    assert files(tmp_path) == {"motion.npz"}
+
+
+def test_motion_of_another_space_is_refused(tmp_path):
+    save_motion(tmp_path / "motion.npz", Motion(jaw_motion(5).frames, space="liveportrait"))
+    with pytest.raises(RenderError, match="liveportrait"):
+        run(render_motion(PORTRAIT, tmp_path / "motion.npz", tmp_path / "out.mp4", size=256))
+    assert files(tmp_path) == {"motion.npz"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "kind"),
+    [
+        ({"motion": "nothing.npz"}, MotionError),
+        ({"motion": PORTRAIT}, MotionError),
+        ({"audio": "nothing.wav"}, AudioError),
+        ({"out": "out.gif"}, OutputError),
+        ({"size": 255}, RenderError),
+        ({"face": 2}, NoSuchFace),
+    ],
+)
+def test_bad_input_is_refused_and_leaves_nothing(tmp_path, motion, monkeypatch, changed, kind):
+    monkeypatch.chdir(tmp_path)
+    given = {"motion": motion, "out": "out.mp4", "size": 256} | changed
+    with pytest.raises(kind):
+        run(render_motion(PORTRAIT, given.pop("motion"), given.pop("out"), **given))
+    assert files(tmp_path) == {"motion.npz"}
+
+
+def test_a_driven_portrait_repeats_what_it_sees(tmp_path):
+    """The portrait is filmed with a known motion; driven by that film, it makes the same motion again."""
+    known = jaw_motion(50)
+    save_motion(tmp_path / "motion.npz", known)
+    voice = write_wav(tmp_path / "voice.wav", tone(2, SAMPLE_RATE))
+    run(render_motion(PORTRAIT, tmp_path / "motion.npz", tmp_path / "film.mp4", audio=voice))
+
+    kept = tmp_path / "again.npz"
+    steps = list(drive_portrait(PORTRAIT, tmp_path / "film.mp4", tmp_path / "out.mp4", size=256, save_motion=kept))
+    assert [step.stage for step in steps if step.stage == "track"]
+    again = load_motion(kept)
+    assert len(again) == len(known) == len(read_frames(tmp_path / "out.mp4"))
+    for channel in (LOWER_LIP_Y, CHIN_Y, YAW):
+        assert np.corrcoef(again.frames[:, channel], known.frames[:, channel])[0, 1] > 0.9
+    assert len(load_audio(tmp_path / "out.mp4")) == 2 * SAMPLE_RATE
+
+
+def test_a_bad_driving_video_is_refused_and_leaves_nothing(tmp_path):
+    with pytest.raises(VideoMissing):
+        run(drive_portrait(PORTRAIT, tmp_path / "nothing.mp4", tmp_path / "out.mp4"))
+    black = write_video(tmp_path / "black.mp4")
+    with pytest.raises(NoFaceInVideo):
+        run(drive_portrait(PORTRAIT, black, tmp_path / "out.mp4"))
+    assert files(tmp_path) == {"black.mp4"}
+
+
+def test_closing_stops_the_tracker(tmp_path, motion):
+    run(render_motion(PORTRAIT, motion, tmp_path / "film.mp4", size=256))
+    steps = drive_portrait(PORTRAIT, tmp_path / "film.mp4", tmp_path / "out.mp4")
+    while next(steps).stage != "track":
+        pass
+    steps.close()
+    assert files(tmp_path) == {"motion.npz", "film.mp4"}
