@@ -53,12 +53,26 @@ def velocity_from(x: Tensor, motion: Tensor, sigma: Tensor | float) -> Tensor:
     return (x - motion) / _rows(sigma)
 
 
-def draw_noise(shape: tuple[int, ...], scale: Tensor, generator: torch.Generator) -> Tensor:
-    """S epsilon on the device of ``scale`` [D]; drawn on the generator's, so that a seed means the same anywhere."""
-    return torch.randn(shape, generator=generator, device=generator.device).to(scale.device) * scale
+def draw_noise(
+    shape: tuple[int, ...], scale: Tensor, generator: torch.Generator, width: Tensor | None = None
+) -> Tensor:
+    """S epsilon on the device of ``scale`` [D]; drawn on the generator's own, so that a seed means the same anywhere.
+
+    ``width`` [D] makes the noise of a channel smooth in time: white noise under a Gaussian of that standard deviation
+    in frames, again of unit variance at every frame; 0 leaves it white. Shape [B, T, D].
+    """
+    noise = torch.randn(shape, generator=generator, device=generator.device).to(scale.device)
+    if width is not None:
+        frame = torch.arange(shape[1], device=scale.device)
+        for value in width[width > 0].unique().tolist():
+            kernel = torch.exp(-0.5 * ((frame[:, None] - frame) / value) ** 2)  # [T, T]
+            kernel /= kernel.norm(dim=1, keepdim=True)
+            chosen = width == value
+            noise[..., chosen] = kernel @ noise[..., chosen]
+    return noise * scale
 
 
-def training_point(motion: Tensor, scale: Tensor, generator: torch.Generator) -> FlowPoint:
+def training_point(motion: Tensor, scale: Tensor, generator: torch.Generator, width: Tensor | None = None) -> FlowPoint:
     """A random point per row of ``motion`` [B, T, D] (normalised); its ``velocity`` is the target of the network.
 
     The noise levels are uniform and stratified over the batch, which lowers the variance of the loss.
@@ -66,7 +80,7 @@ def training_point(motion: Tensor, scale: Tensor, generator: torch.Generator) ->
     batch = len(motion)
     strata = torch.randperm(batch, generator=generator, device=generator.device)
     sigma = (strata + torch.rand(batch, generator=generator, device=generator.device)) / batch
-    return FlowPoint.between(motion, draw_noise(tuple(motion.shape), scale, generator), sigma.to(motion))
+    return FlowPoint.between(motion, draw_noise(tuple(motion.shape), scale, generator, width), sigma.to(motion))
 
 
 def uniform_sigmas(steps: int) -> list[float]:

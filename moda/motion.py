@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -41,13 +41,16 @@ class MotionSpace:
     """A coordinate system of motion and its statistics, all float32 [70].
 
     ``noise`` scales the Gaussian that the flow starts from, per channel: 1 is the published model; below 1 the sound
-    has more and chance less to say.
+    has more and chance less to say. ``width`` is how smooth that Gaussian is in time, in frames (see
+    ``moda.flow.draw_noise``): 0 is the published white noise; what moves slowly starts from slow noise, and what a
+    short walk leaves of it is no jitter.
     """
 
     name: str  # "mesh" or "liveportrait"
     mean: Tensor
     std: Tensor
     noise: Tensor
+    width: Tensor = field(default_factory=lambda: torch.zeros(MOTION_DIM))
 
     def __post_init__(self) -> None:
         if self.name not in SPACES:
@@ -71,13 +74,14 @@ class MotionSpace:
         return rest
 
     def tensors(self) -> dict[str, Tensor]:
-        return {"mean": self.mean, "std": self.std, "noise": self.noise}
+        return {"mean": self.mean, "std": self.std, "noise": self.noise, "width": self.width}
 
     @classmethod
     def from_tensors(cls, name: str, tensors: Mapping[str, Tensor]) -> MotionSpace:
-        """Inverse of :meth:`tensors`; without ``noise`` it is 1. Raises KeyError, ValueError."""
+        """Inverse of :meth:`tensors`; without ``noise`` it is 1, without ``width`` 0. Raises KeyError, ValueError."""
         mean = tensors["mean"].float()
-        return cls(name, mean, tensors["std"].float(), tensors.get("noise", torch.ones_like(mean)).float())
+        noise, width = tensors.get("noise", torch.ones_like(mean)), tensors.get("width", torch.zeros_like(mean))
+        return cls(name, mean, tensors["std"].float(), noise.float(), width.float())
 
 
 def save_motion(path: str | Path, motion: Motion) -> None:

@@ -67,9 +67,9 @@ def sample(
     Raises MotionError where the audio tokens are not of the model's width, and EmotionError.
     """
     device = model.null_audio.device
-    scale = space.noise.to(device)
+    scale, width = space.noise.to(device), space.width.to(device)
     shape = (1, model.config.window, model.config.motion_dim)
-    noise = (draw_noise(shape, scale, generator) for _ in count())
+    noise = (draw_noise(shape, scale, generator, width) for _ in count())
     before = space.normalise(space.rest if start is None else start.float().cpu())
     for chunk in sample_normalised(model, conditions, config, noise, before.to(device)):
         yield space.denormalise(chunk.cpu())

@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 NEUTRAL, NONE = EMOTIONS.index("neutral"), EMOTIONS.index("none")
 LIPS = slice(0, 27)  # corners, inner and outer lips, quarters, chin
 CHEEKS = slice(27, 33)
+EYES = slice(33, 51)  # lids and irises
+BROWS = slice(51, 63)
+UPPER_LIDS = [3 * 11 + 1, 3 * 12 + 1]
 UPPER_GAP, LOWER_GAP = 3 * 2 + 1, 3 * 3 + 1  # y of the inner lips' middles
 
 #: Keypoints that change places in a mirror (right, left); the others lie on the midline.
@@ -51,7 +54,7 @@ class Example:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    steps: int = 5000
+    steps: int = 4400
     batch: int = 16
     learning_rate: float = 7e-4
     warmup: int = 200
@@ -75,13 +78,15 @@ class Batch:
 
 
 def lite_space(examples: list[Example]) -> MotionSpace:
-    """Statistics of the training motion, made left-right symmetric, and the per-channel noise of the embedded model."""
+    """Statistics of the training motion, made left-right symmetric, and the noise that each channel starts from."""
     motion = torch.cat([example.motion[example.valid] for example in examples])
     motion = torch.cat([motion, mirror(motion)])
     noise = torch.ones(MOTION_DIM)
     noise[LIPS] = 0.25
     noise[CHEEKS] = 0.5
-    return MotionSpace("mesh", motion.mean(0), motion.std(0), noise)
+    width = torch.zeros(MOTION_DIM)  # frames; about half as slow as the motion itself
+    width[LIPS], width[CHEEKS], width[EYES], width[BROWS], width[POSE] = 1.0, 1.5, 1.5, 2.5, 5.0
+    return MotionSpace("mesh", motion.mean(0), motion.std(0), noise, width)
 
 
 def mirror(motion: Tensor) -> Tensor:
@@ -101,6 +106,7 @@ def channel_weights() -> Tensor:
     weights = torch.full((MOTION_DIM,), 0.7)
     weights[LIPS] = 2.0
     weights[[UPPER_GAP, LOWER_GAP]] = 5.0
+    weights[UPPER_LIDS] = 2.0  # a blink is short: in the mean over frames it hardly counts
     weights[66] = 0.0  # translation in depth is not tracked
     return weights
 
@@ -150,7 +156,7 @@ def flow_loss(
 ) -> dict[str, Tensor]:
     """Rectified-flow loss, and on the implied motion x0 = x - sigma v its speed, acceleration and lip gap."""
     x0 = space.normalise(batch.motion)
-    point = training_point(x0, space.noise, generator)
+    point = training_point(x0, space.noise, generator, space.width)
     drop = torch.rand(len(x0), generator=generator) < settings.drop_audio
     context = _context(x0, batch.known, space)
     with torch.autocast("cpu", settings.precision, enabled=settings.precision != torch.float32):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from model_support import generator
@@ -108,3 +110,17 @@ def test_solvers_project_the_start_and_every_step(solver: str) -> None:
     assert (x[..., 0] == 10).all()
     assert list(dict.fromkeys(seen)) == sigmas
     assert evaluated == (sigmas[:-1] if solver != "heun" else [1, 0.75, 0.75, 0.5, 0.5, 0.25, 0.25])
+
+
+def test_noise_of_a_width_is_smooth_in_time_and_of_unit_variance() -> None:
+    """White noise under a Gaussian of width w is correlated as a Gaussian of width sqrt(2) w."""
+    width = torch.tensor([0.0, 2.0, 5.0])
+    noise = flow.draw_noise((4000, 80, 3), torch.ones(3), generator(), width)
+    torch.testing.assert_close(noise.std(0), torch.ones(80, 3), rtol=0.06, atol=0)
+    for channel, w in enumerate(width.tolist()):
+        for lag in (1, 3, 6):
+            wanted = math.exp(-(lag**2) / (4 * w**2)) if w else 0.0
+            found = (noise[:, 30, channel] * noise[:, 30 + lag, channel]).mean().item()
+            assert abs(found - wanted) < 0.06
+    white = flow.draw_noise((4000, 80, 3), torch.ones(3), generator())
+    assert torch.equal(noise[..., 0], white[..., 0])
