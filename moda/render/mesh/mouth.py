@@ -50,7 +50,7 @@ class Mouth:
         self._cavity, self._tongue = (light.tint(light.teeth * c) for c in (_CAVITY * 0.62, _TONGUE * 0.92))
         self._warm = np.ones(3, np.float32) if light.grey else _WARM
         lips = _patch_colour(photo, points)
-        self._line = light.tint(lips * np.array([0.55, 0.42, 0.42], np.float32))
+        self._line = light.tint(lips * np.array([0.62, 0.48, 0.48], np.float32))
 
     def paint(self, frame: Array, shape: FaceShape, moved: Array, motion: HeadMotion) -> None:
         """Paint into ``frame``, uint8 [S, S, 3]; ``moved``: float32 [468+, 3] px, the face in its place."""
@@ -63,7 +63,7 @@ class Mouth:
             return
         if self._is_open and shape.gap < 0.06:  # a strip of what was between the lips is left: put the seam there
             seam = (upper + lower) / 2
-            line = soft_line(region, seam, 0.022 * unit, 0.008 * unit)
+            line = soft_line(region, seam, 0.017 * unit, 0.008 * unit)
             covered = np.maximum(soft_polygon(region, contour, 0.004 * unit), line)
             blend(region.of(frame), self._line, covered * (1 - ramp(shape.gap, 0.02, 0.06)))
         fade = ramp(shape.gap, 0.003, 0.024)
@@ -139,27 +139,26 @@ class Mouth:
 _PLANE = np.array([[-0.2, 0, 0], [0.2, 0, 0], [0, 0.2, 0]], np.float32)
 
 
-def _inner_mouth(photo: Array, points: Array, sigma: float) -> Array:
+def _inner_mouth(photo: Array, points: Array, lowered: float) -> Array:
+    """Coverage of the mouth's opening in the photo, [S, S]; the upper lip ``lowered`` by that part of the opening."""
+    upper, lower = points[list(INNER_UPPER_LIP)], points[list(INNER_LOWER_LIP)]
+    top, bottom = catmull_rom(pixels(upper + lowered * (lower - upper))), catmull_rom(pixels(lower))
     whole = Region(0, 0, photo.shape[1], photo.shape[0])
-    ring = np.concatenate([
-        catmull_rom(pixels(points[list(INNER_UPPER_LIP)])), catmull_rom(pixels(points[list(INNER_LOWER_LIP)]))[-2:0:-1]
-    ])  # fmt: skip
-    return soft_polygon(whole, ring, sigma)
+    return soft_polygon(whole, np.concatenate([top, bottom[-2:0:-1]]), 0)
 
 
 def _own_teeth(photo: Array, points: Array, fit: HeadFit, light: Light) -> tuple[Array, Array, Array] | None:
     """The photo's own teeth: float32 picture [S, S, 3], its alpha [S, S], and their colour [3]; None without any."""
     gap = float(fit.to_head(points)[[13, 14], 1] @ [1, -1])
-    mask = _inner_mouth(photo, points, 0.3)
-    inside = photo[mask > 0.9].astype(np.float32)
+    inside = photo[_inner_mouth(photo, points, 0) > 0.9].astype(np.float32)
     if gap <= _OWN_TEETH_GAP or len(inside) < 20:
         return None
     luma = inside @ LUMA
     if np.percentile(luma, 60) <= _OWN_TEETH_LUMA * float(light.skin @ LUMA):
         return None
     colour = inside[luma >= np.percentile(luma, 70)].mean(axis=0)
-    feather = 0.010 * fit.unit
-    alpha = smoothstep(cv2.GaussianBlur(mask, (0, 0), feather), 0.5, 0.95)
+    teeth = _inner_mouth(photo, points, 0.22)  # without the shadow of the upper lip
+    alpha = smoothstep(cv2.GaussianBlur(teeth, (0, 0), 0.014 * fit.unit), 0.35, 0.95)
     return photo.astype(np.float32), alpha.astype(np.float32), colour
 
 

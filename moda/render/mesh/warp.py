@@ -140,9 +140,11 @@ def _rigidity(around: Array, distance: Array, points: Array, fit: HeadFit) -> Ar
 
 
 def _limit_slope(points: Array, triangles: Array) -> Array:
-    """Depths of ``points`` [N, 3], brought forward where an edge is steeper than MAX_SLOPE: [N]."""
+    """Depths of ``points`` [N, 3]; oval and surroundings brought forward where steeper than MAX_SLOPE: [N]."""
     edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
     start, end = np.concatenate([edges, edges[:, ::-1]]).T
+    movable = np.isin(end, OVAL) | (end >= FACE_VERTICES)
+    start, end = start[movable], end[movable]
     drop = MAX_SLOPE * np.linalg.norm(points[start, :2] - points[end, :2], axis=1)
     depth = points[:, 2].copy()
     while True:
