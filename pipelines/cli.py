@@ -158,7 +158,10 @@ def page(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
 ) -> None:
     """The web page."""
-    import_module("app").launch(host=host, port=port, device=device)
+    try:
+        import_module("app").launch(host=host, port=port, device=device)  # by name: only this command goes upstairs
+    except OSError as error:  # gradio's, when it cannot listen
+        raise ModaError(f"the page cannot be served at {host}:{port}; choose another --port") from error
 
 
 app.add_typer(train, name="train")
