@@ -83,9 +83,9 @@ def training_point(motion: Tensor, scale: Tensor, generator: torch.Generator, wi
     return FlowPoint.between(motion, draw_noise(tuple(motion.shape), scale, generator, width), sigma.to(motion))
 
 
-def uniform_sigmas(steps: int) -> list[float]:
-    """steps + 1 levels from 1 to 0: every evaluation moves the sample as far."""
-    return [1 - i / steps for i in range(steps)] + [0.0]
+def uniform_sigmas(steps: int, shift: float = 1.0) -> list[float]:
+    """steps + 1 levels from 1 to 0. A ``shift`` above 1 lays them closer at the noisy end (SD3, arXiv 2403.03206)."""
+    return [shift * t / (1 + (shift - 1) * t) for t in (1 - i / steps for i in range(steps))] + [0.0]
 
 
 def published_sigmas(steps: int = 10) -> list[float]:

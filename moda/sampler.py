@@ -28,6 +28,10 @@ class SamplerConfig:
     steps: int = 5
     solver: Literal["euler", "ab2", "dpmpp2m", "heun"] = "ab2"
     schedule: Literal["uniform", "published"] = "uniform"
+    shift: float = 2.0
+    """Of the uniform schedule. The frames of a window hang together, so most is decided at the noisy end: against 60
+    steps on the same noise, 5 steps of ab2 miss by .23 standard deviations (lip gap .011 OC) with 1, by .10 (.003) with
+    2, by .07 (.006) with 3; with 1 they also move 17 % too little."""
     guidance: Guidance = field(default_factory=Guidance)
     overlap: int = 16
     join: Literal["pin", "crossfade"] = "pin"
@@ -49,7 +53,7 @@ class SamplerConfig:
 
     @property
     def sigmas(self) -> list[float]:
-        return published_sigmas(self.steps) if self.schedule == "published" else uniform_sigmas(self.steps)
+        return published_sigmas(self.steps) if self.schedule == "published" else uniform_sigmas(self.steps, self.shift)
 
 
 def sample(

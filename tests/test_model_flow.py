@@ -39,6 +39,7 @@ def test_training_points_cover_the_noise_levels() -> None:
 
 def test_schedules() -> None:
     assert flow.uniform_sigmas(4) == [1, 0.75, 0.5, 0.25, 0]
+    assert flow.uniform_sigmas(3, shift=2) == pytest.approx([1, 0.8, 0.5, 0])
     published = flow.published_sigmas()
     assert published[:2] == [1, 0.889] and published[-2:] == [0.001, 0] and len(published) == 11
 
