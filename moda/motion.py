@@ -18,6 +18,7 @@ from moda.files import replacing
 #: corners, about 89 mm), scale a ratio, angles degrees. In space ``liveportrait`` they are the published model's.
 MOTION_DIM = 70
 EXPRESSION = slice(0, 63)  # 21 keypoints x (x, y, z)
+LIPS = slice(0, 27)  # of the expression in space ``mesh``: corners, inner and outer lips, quarters, chin
 SCALE = slice(63, 64)
 TRANSLATION = slice(64, 67)  # x, y, z
 PITCH = slice(67, 68)  # + looks down

@@ -23,13 +23,12 @@ from moda.checkpoint import save_checkpoint
 from moda.config import ModelConfig
 from moda.flow import motion_from, training_point
 from moda.model import MMDiT
-from moda.motion import EXPRESSION, MOTION_DIM, POSE, MotionSpace
+from moda.motion import EXPRESSION, LIPS, MOTION_DIM, POSE, MotionSpace
 from moda.templates import speaking_templates
 
 log = logging.getLogger(__name__)
 
 NEUTRAL, NONE = EMOTIONS.index("neutral"), EMOTIONS.index("none")
-LIPS = slice(0, 27)  # corners, inner and outer lips, quarters, chin
 CHEEKS = slice(27, 33)
 EYES = slice(33, 51)  # lids and irises
 BROWS = slice(51, 63)
@@ -55,6 +54,7 @@ class Example:
 @dataclass(frozen=True)
 class TrainConfig:
     steps: int = 4400
+    stop: int = 3000  # the schedule is that of `steps`, but held-out speakers gain nothing after this
     batch: int = 16
     learning_rate: float = 7e-4
     warmup: int = 200
@@ -65,6 +65,10 @@ class TrainConfig:
     neutral: float = 0.3
     seed: int = 0
     precision: torch.dtype = torch.float32  # of the network's arithmetic; parameters and losses stay float32
+
+    @property
+    def last(self) -> int:
+        return min(self.steps, self.stop)
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,7 @@ def train_motion(
         if step % 50 == 0:
             means = " ".join(f"{name} {np.mean(values[-50:]):.3f}" for name, values in losses.items())
             log.info("step %d %.0f s lr %.2e %s", step, time.monotonic() - began, rate, means)
-        if (step + 1) % 200 == 0 or step + 1 == settings.steps:
+        if (step + 1) % 200 == 0 or step + 1 == settings.last:
             with torch.no_grad():
                 scores = _heldout_loss(average, space, heldout, settings)
             log.info("held out: %s", " ".join(f"{name} {value:.3f}" for name, value in scores.items()))
@@ -187,7 +191,7 @@ def batches(examples: list[Example], window: int, settings: TrainConfig, rng: np
     odds = np.array([example.weight for example in examples])
     odds /= odds.sum()
     templates = torch.from_numpy(speaking_templates())
-    for _ in range(settings.steps):
+    for _ in range(settings.last):
         chosen = [examples[i] for i in rng.choice(len(examples), settings.batch, p=odds)]
         yield _stack([_window(example, window, templates, settings, rng) for example in chosen])
 

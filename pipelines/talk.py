@@ -44,9 +44,9 @@ class TalkOptions:
     """The same seed gives the same video, frame for frame."""
     steps: int = SamplerConfig.steps
     """Evaluations of the network per window of motion."""
-    guidance: float = Guidance.audio
+    guidance: float = SamplerConfig().guidance.audio
     """How hard the speech is followed; 1 is the model itself."""
-    emotion_guidance: float = Guidance.emotion
+    emotion_guidance: float = SamplerConfig().guidance.emotion
     """How hard the emotion is followed; 1 is the model itself."""
     size: int = 512
     """Side of the square video, px."""

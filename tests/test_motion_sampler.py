@@ -13,7 +13,7 @@ from contracts import Conditions, EmotionKey, EmotionTimeline
 from moda.config import ModelConfig
 from moda.flow import uniform_sigmas
 from moda.guidance import Guidance, GuidedVelocity
-from moda.motion import MotionError, MotionSpace
+from moda.motion import LIPS, MotionError, MotionSpace
 from moda.sampler import SamplerConfig, sample, sample_normalised, sample_window, smooth_pose
 from moda.timeline import evaluate
 from moda.windows import count_windows, crossfade, cut, hold
@@ -238,14 +238,17 @@ def test_a_window_is_told_of_the_one_before(context: str) -> None:
 
 
 def test_noise_is_scaled_per_channel() -> None:
-    """A network that predicts no velocity returns the noise itself."""
+    """A network that predicts no velocity returns the noise itself; the lips' share of it can be turned down."""
     model = random_model()
     model.velocity = lambda x, *_: torch.zeros_like(x)
     audio = [torch.randn(2000, model.config.audio_dim, generator=generator(3))]
     conditions = Conditions(audio, torch.zeros(63), EmotionTimeline())
-    config = SamplerConfig(steps=1, overlap=0)
-    out = torch.cat(list(sample(model, SPACE, conditions, config, generator())))
-    torch.testing.assert_close(SPACE.normalise(out).std(0), SPACE.noise, rtol=0.08, atol=0)
+    for temperature in (1.0, 0.2):
+        config = SamplerConfig(steps=1, overlap=0, lip_temperature=temperature)
+        out = torch.cat(list(sample(model, SPACE, conditions, config, generator())))
+        expected = SPACE.noise.clone()
+        expected[LIPS] *= temperature
+        torch.testing.assert_close(SPACE.normalise(out).std(0), expected, rtol=0.08, atol=0)
 
 
 def test_pose_smoothing() -> None:
