@@ -1,0 +1,104 @@
+"""A portrait and a voice to a talking video, with the embedded models."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from media_support import PORTRAIT, files, read_frames, write_wav
+
+from contracts import SAMPLE_RATE
+from encoders.emotion import EmotionError
+from encoders.media import AudioError, frame_count, load_audio
+from moda.motion import load_motion
+from pipelines import TalkingHead, TalkOptions
+from pipelines.talk import OptionError
+from pipelines.video import OutputError
+
+UPPER_LIP_Y, LOWER_LIP_Y = 2 * 3 + 1, 3 * 3 + 1
+SECONDS = 1.51
+
+
+@pytest.fixture(scope="module")
+def head():
+    return TalkingHead("cpu")
+
+
+@pytest.fixture(scope="module")
+def speech():
+    return load_audio(PORTRAIT.with_name("voice_en.wav"))
+
+
+@pytest.fixture
+def voice(tmp_path, speech):
+    return write_wav(tmp_path / "voice.wav", speech[: round(SECONDS * SAMPLE_RATE)])
+
+
+def test_a_portrait_speaks(head, tmp_path, voice):
+    out, kept = tmp_path / "out.mp4", tmp_path / "motion.npz"
+    steps = list(head.talk(PORTRAIT, voice, out, TalkOptions(size=256, save_motion=kept)))
+    frames = frame_count(len(load_audio(voice)))
+    assert frames == 38
+    assert [step.done for step in steps if step.stage == "video"] == list(range(1, frames + 1))
+    assert any("the face is small" in warning for step in steps for warning in step.warnings)
+    written = read_frames(out)
+    assert len(written) == frames
+    for shown, meant in zip(written, (step.frame for step in steps if step.stage == "video"), strict=True):
+        assert np.abs(shown.astype(int) - meant).mean() < 4
+    assert len(load_audio(out)) == len(load_audio(voice))
+    motion = load_motion(kept)
+    assert len(motion) == frames
+    assert np.ptp(motion.frames[:, UPPER_LIP_Y] - motion.frames[:, LOWER_LIP_Y]) > 0.03  # OC: the mouth opens
+    assert files(tmp_path) == {"voice.wav", "out.mp4", "motion.npz"}
+
+
+def test_a_seed_is_a_video(head, tmp_path, voice):
+    def talk(seed: int) -> bytes:
+        return head.make(PORTRAIT, voice, tmp_path / "out.mp4", TalkOptions(size=256, seed=seed)).read_bytes()
+
+    first = talk(1)
+    assert talk(1) == first
+    assert talk(2) != first
+
+
+def test_closing_leaves_nothing(head, tmp_path, voice):
+    steps = head.talk(PORTRAIT, voice, tmp_path / "out.mp4", TalkOptions(size=256, save_motion=tmp_path / "m.npz"))
+    while next(steps).stage != "video":
+        pass
+    assert len(files(tmp_path)) == 3
+    steps.close()
+    assert files(tmp_path) == {"voice.wav"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "kind"),
+    [
+        ({"audio": "nothing.wav"}, AudioError),
+        ({"out": "out.mov"}, OutputError),
+        ({"emotion": "joy"}, EmotionError),
+        ({"save_motion": "motion.mp4"}, OutputError),
+    ],
+)
+def test_bad_input_is_refused_and_leaves_nothing(head, tmp_path, voice, monkeypatch, changed, kind):
+    monkeypatch.chdir(tmp_path)
+    given = {"audio": voice, "out": "out.mp4"} | changed
+    with pytest.raises(kind):
+        head.make(PORTRAIT, given.pop("audio"), given.pop("out"), TalkOptions(**given))
+    assert files(tmp_path) == {"voice.wav"}
+
+
+@pytest.mark.parametrize("options", [{"steps": 0}, {"guidance": -1}, {"emotion_guidance": float("nan")}])
+def test_options_out_of_range_are_refused(options):
+    with pytest.raises(OptionError):
+        TalkOptions(**options)
+
+
+@pytest.mark.slow
+def test_the_mouth_follows_the_voice(head, tmp_path, speech):
+    """Two seconds of speech, two of a quiet room: the lips move more in the first."""
+    room = 1e-3 * np.random.default_rng(0).normal(size=2 * SAMPLE_RATE)
+    voice = write_wav(tmp_path / "voice.wav", np.concatenate([speech[: 2 * SAMPLE_RATE], room]))
+    kept = tmp_path / "motion.npz"
+    head.make(PORTRAIT, voice, tmp_path / "out.mp4", TalkOptions(size=256, save_motion=kept))
+    frames = load_motion(kept).frames
+    gap = frames[:, UPPER_LIP_Y] - frames[:, LOWER_LIP_Y]
+    assert np.abs(np.diff(gap[5:45])).mean() > 1.5 * np.abs(np.diff(gap[60:])).mean()
