@@ -74,7 +74,7 @@ class AudioFeatures:
 
     hidden: torch.Tensor  # [T, L, D] hidden states of the L chosen encoder layers
     visemes: torch.Tensor | None = None  # [T, 15] soft viseme posteriors (sum 1), for encoders with that head
-    articulation: torch.Tensor | None = None  # [T, 34] mouth track: 11 mouth keypoints x 3 and inner-lip gap, standardised
+    articulation: torch.Tensor | None = None  # [T, 34] standardised: 11 mouth keypoints x 3, inner-lip gap
     fps: int = FPS
 
     def __len__(self) -> int:
