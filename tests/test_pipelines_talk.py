@@ -92,7 +92,6 @@ def test_options_out_of_range_are_refused(options):
         TalkOptions(**options)
 
 
-@pytest.mark.slow
 def test_the_mouth_follows_the_voice(head, tmp_path, speech):
     """Two seconds of speech, two of a quiet room: the lips move more in the first."""
     room = 1e-3 * np.random.default_rng(0).normal(size=2 * SAMPLE_RATE)
