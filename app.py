@@ -58,8 +58,8 @@ def build(head: TalkingHead, work: str) -> gr.Blocks:
                 voice = gr.Audio(SAMPLE[1], label="Voice", type="filepath", sources=["upload", "microphone"])
             with gr.Column():
                 with gr.Row():
-                    emotion = gr.Dropdown(LABELS, value="auto", label="Emotion")
-                    intensity = gr.Slider(0, 1, value=1, step=0.05, label="Intensity", visible=False)
+                    emotion = gr.Dropdown(LABELS, value="neutral", label="Emotion")
+                    intensity = gr.Slider(0, 1, value=1, step=0.05, label="Intensity")
                     seed = gr.Number(value=0, precision=0, label="Seed", min_width=80)
                 with gr.Row():
                     go = gr.Button("Speak", variant="primary")

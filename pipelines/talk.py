@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from contracts import Conditions, ModaError
-from encoders.emotion import AUTO, parse_emotion
+from encoders.emotion import parse_emotion
 from encoders.face import encode_face
 from encoders.identity import encode_identity
 from encoders.media import frame_count, load_audio
@@ -38,8 +38,9 @@ class OptionError(ModaError):
 class TalkOptions:
     """What can be asked of a talking video."""
 
-    emotion: str = AUTO
-    """``happiness:0.8``, a timeline ``0:neutral,2.5:happiness:0.9``, or ``auto``: what the portrait shows."""
+    emotion: str = "neutral"
+    """``happiness:0.8``, a timeline ``0:neutral,2.5:happiness:0.9``, or ``auto``: more of what the portrait shows.
+    ``neutral`` adds nothing to the look of the portrait."""
     seed: int = 0
     """The same seed gives the same video, frame for frame."""
     steps: int = SamplerConfig.steps
