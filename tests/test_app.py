@@ -16,6 +16,8 @@ from media_support import PORTRAIT, files
 import app
 from pipelines import ModaError, Progress
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")  # its use of pandas
+
 VOICE = PORTRAIT.with_name("voice_en.wav")
 
 
