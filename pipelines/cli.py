@@ -69,7 +69,7 @@ def talk(
     audio: Annotated[Path, typer.Argument(help="Speech: any sound file, or a video with sound.", show_default=False)],
     out: Out,
     emotion: Annotated[
-        str, typer.Option(help="happiness:0.8, a timeline 0:neutral,2.5:happiness:0.9, or auto: what the portrait shows.")
+        str, typer.Option(help="happiness:0.8, a timeline 0:neutral,2.5:fear:0.9, or auto: what the portrait shows.")
     ] = "neutral",
     seed: Annotated[int, typer.Option(help="The same seed gives the same video.")] = 0,
     steps: Annotated[int | None, typer.Option(min=1, help="Network evaluations per 3.2 s of motion.")] = None,

@@ -19,7 +19,16 @@ from moda.model import MMDiT
 from moda.motion import POSE
 from moda.templates import speaking_templates
 from moda.train import (
-    NEUTRAL, NONE, Example, TrainConfig, batches, flow_loss, lip_gap, lite_space, mirror, train_motion,
+    NEUTRAL,
+    NONE,
+    Example,
+    TrainConfig,
+    batches,
+    flow_loss,
+    lip_gap,
+    lite_space,
+    mirror,
+    train_motion,
 )  # fmt: skip
 from pipelines.corpus import LOUD_GAP, CorpusError, is_validation, load_corpus
 from pipelines.evaluate import ClipScore, blinks, closure_auc, summarise
