@@ -175,7 +175,8 @@ def _run(steps: Iterator[Step], out: Path) -> None:
         TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
     )  # fmt: skip
     count = 0
-    with closing(steps), Progress(*columns, console=errors, transient=True) as bar:  # type: ignore[type-var]
+    bar = Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal)
+    with closing(steps), bar:  # type: ignore[type-var]
         task = bar.add_task("starting", total=None, rate="")
         stage = ""
         for step in steps:
