@@ -208,12 +208,18 @@ def test_stopping_leaves_no_half_file(inputs, outputs, sign):
     save_motion(inputs / "long.npz", still(20_000))
     words = ["render", PORTRAIT, inputs / "long.npz", "-o", outputs / "out.mp4"]
     command = [sys.executable, "-m", "pipelines.cli", *words]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background inherits it ignored
+    )  # fmt: skip
     while not any((outputs / name).stat().st_size for name in files(outputs)):  # filming has begun
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(sign)
-    _, said = process.communicate(timeout=120)
+    try:
+        _, said = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "Traceback" not in said
     assert files(outputs) == set()
