@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="of each recording")
     parser.add_argument("--portrait", type=Path, default=EXAMPLES / "portrait.jpg", help="for the voices")
     parser.add_argument("--voice", type=Path, default=EXAMPLES / "voice_en.wav", help="for the portraits")
-    parser.add_argument("--emotion", default="auto")
+    parser.add_argument("--emotion", default=TalkOptions.emotion)
     arguments = parser.parse_args()
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
