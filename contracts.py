@@ -98,7 +98,7 @@ class Conditions:
 class EmotionTimeline:
     """Emotion against time: from ``keys[i].second`` on, emotion ``keys[i].emotion`` at ``keys[i].intensity``.
 
-    Between keys the change is cross-faded over ``fade`` seconds (renderer templates use .5 to .8 s).
+    A key takes over within ``fade`` seconds.
     """
 
     keys: tuple[EmotionKey, ...] = field(default_factory=lambda: (EmotionKey(0.0, "neutral", 1.0),))

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from contracts import Array
 
 AUTO = "auto"
+
+#: Share of the estimated intensity that ``auto`` asks for: the rest is in the portrait already.
+AUTO_SHARE = 0.4
 WEAK = 0.35  # a strongest score under this is called neutral
 
 #: Action unit: (blendshapes, of which the left-right mean is taken; values where it begins and where it is full).
@@ -133,7 +136,7 @@ def _parse_entry(entry: str, blendshapes: Array, *, timed: bool) -> EmotionKey:
         raise EmotionError(f"the intensity {rest[0]!r} of {label} is not a number from 0 to 1")
     if label == AUTO:
         estimate = estimate_emotion(blendshapes)
-        return EmotionKey(second, estimate.label, estimate.intensity if intensity is None else intensity)
+        return EmotionKey(second, estimate.label, AUTO_SHARE * estimate.intensity if intensity is None else intensity)
     return EmotionKey(second, label, 1.0 if intensity is None else intensity)
 
 

@@ -2,20 +2,29 @@
 
 hama (PyPI, Apache-2.0) reads phones off real speech but is vague about when; pocketsphinx (PyPI, BSD) is exact about
 when once it knows what; espeak-ng (GPL-3, used as a tool) speaks any text in many languages and reports its own
-phoneme times. Install the first two with `pip install moda[train]`, the last with `apt-get install espeak-ng`.
+phoneme times. Install the first two with `pip install -r requirements-train.txt`, the last with
+`apt-get install espeak-ng`.
 """
 
 from __future__ import annotations
 
 import ctypes
 import re
+import tempfile
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from contracts import SAMPLE_RATE
+from contracts import SAMPLE_RATE, ModaError
+
+
+class TeacherError(ModaError):
+    """A teacher that is not installed, or has nothing to read."""
+
 
 Segment = tuple[str, float, float]  # IPA phone, begin, end in seconds
 
@@ -73,23 +82,27 @@ class PhoneReader:
         return found
 
     @cached_property
-    def _hama(self):  # type: ignore[no-untyped-def]
-        from hama.asr import ASRModel
-
-        return ASRModel()
+    def _hama(self) -> Any:
+        return _import("hama.asr").ASRModel()
 
     @cached_property
-    def _aligner(self):  # type: ignore[no-untyped-def]
-        import tempfile
-
-        import pocketsphinx
-
-        with tempfile.NamedTemporaryFile("w", suffix=".dict", delete=False) as file:
-            file.writelines(f"q{phone.lower()} {phone}\n" for phone in _ARPABET)
+    def _aligner(self) -> Any:
+        pocketsphinx = _import("pocketsphinx")
         model = Path(pocketsphinx.get_model_path()) / "en-us" / "en-us"
-        return pocketsphinx.Decoder(
-            lm=None, dict=file.name, hmm=str(model), beam=1e-80, wbeam=1e-60, pbeam=1e-80, loglevel="FATAL"
-        )
+        with tempfile.NamedTemporaryFile("w", suffix=".dict") as file:
+            file.writelines(f"q{phone.lower()} {phone}\n" for phone in _ARPABET)
+            file.flush()
+            return pocketsphinx.Decoder(
+                lm=None, dict=file.name, hmm=str(model), beam=1e-80, wbeam=1e-60, pbeam=1e-80, loglevel="FATAL"
+            )
+
+
+def _import(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError:
+        package = name.partition(".")[0]
+        raise TeacherError(f"{package} is not installed; pip install -r requirements-train.txt") from None
 
 
 @dataclass(frozen=True)
@@ -112,7 +125,12 @@ class Espeak:
         )  # fmt: skip
 
     def __init__(self) -> None:
-        self._library = ctypes.CDLL("libespeak-ng.so.1")
+        try:
+            self._library = ctypes.CDLL("libespeak-ng.so.1")
+        except OSError:
+            raise TeacherError(
+                "espeak-ng is not installed; apt-get install espeak-ng, or train with --minutes 0"
+            ) from None
         # AUDIO_OUTPUT_SYNCHRONOUS; options: phoneme events, spelt in IPA
         self._rate = self._library.espeak_Initialize(2, 0, None, 1 | 2)
         self._audio: list[np.ndarray] = []

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from encoders.visemes import VISEMES
-from encoders.wav2vec import ARTICULATION_CHANNELS, LiteConfig, LiteEncoder, save_lite
+from encoders.wav2vec import ARTICULATION_CHANNELS, LiteConfig, LiteEncoder, loudness, save_lite
 
 log = logging.getLogger(__name__)
 
@@ -61,9 +61,14 @@ class TrainConfig:
 
 
 def train_encoder(speech: list[Speech], heldout: list[Speech], out: Path, config: TrainConfig) -> None:
-    """Train from scratch and write `out`; a checkpoint replaces it every 200 steps, so that nothing is lost."""
+    """Train from scratch, on the CPU, and write `out`; a checkpoint replaces it every 200 steps: nothing is lost."""
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)  # parameter initialisation and dropout
+        _train(speech, heldout, out, config)
+
+
+def _train(speech: list[Speech], heldout: list[Speech], out: Path, config: TrainConfig) -> None:
     rng = np.random.default_rng(config.seed)
-    torch.manual_seed(config.seed)  # parameter initialisation and dropout
     network = LiteEncoder(LiteConfig())
     heads = nn.ModuleDict(
         {
@@ -114,12 +119,6 @@ def evaluate_encoder(network: LiteEncoder, heldout: list[Speech]) -> dict[str, f
             gaps.append(r[-1])
             channels.append(np.mean(r))
     return {"visemes": right / max(count, 1), "gap r": float(np.mean(gaps)), "mouth r": float(np.mean(channels))}
-
-
-def loudness(waveform: np.ndarray) -> float:
-    """RMS of the louder 40 % of the frames: what the encoder divides by (see encoders.wav2vec)."""
-    power = waveform[: len(waveform) // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME].reshape(-1, SAMPLES_PER_FRAME).var(1)
-    return float(np.sqrt(power[power >= np.quantile(power, 0.6)].mean() + 1e-10))
 
 
 def _losses(

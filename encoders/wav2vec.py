@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, HubertModel, Wav2Vec2Config, Wav2Vec2Model
+from transformers import AutoModel, HubertModel, Wav2Vec2Config, Wav2Vec2Model
 
 from contracts import FPS, SAMPLES_PER_FRAME, AudioFeatures, ModaError
 from encoders.visemes import VISEMES
@@ -45,7 +45,7 @@ class EncoderError(ModaError):
 
 @dataclass(frozen=True)
 class LiteConfig:
-    """Shape of the embedded encoder: about 2.1 M parameters, one transformer frame per video frame."""
+    """Shape of the embedded encoder: about 2.4 M parameters, one transformer frame per video frame."""
 
     conv_dim: tuple[int, ...] = (32, 48, 64, 96, 128, 160, 192, 192)
     conv_kernel: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2, 2)
@@ -154,15 +154,20 @@ class AudioEncoder:
 
     @classmethod
     def pretrained(cls, folder: Path, device: torch.device | str = "cpu") -> AudioEncoder:
-        """A wav2vec2 or HuBERT checkpoint in a local folder (transformers layout). Raises EncoderError."""
+        """A wav2vec2 or HuBERT checkpoint in a local folder (transformers layout). Raises EncoderError.
+
+        The base checkpoints normalise their first convolution over time, so their features depend a little on where
+        the chunks of :meth:`stream` lie; the embedded encoder's do not.
+        """
         if not folder.is_dir():
             raise EncoderError(f"no audio encoder in {folder}: give the folder of a wav2vec2 or HuBERT checkpoint")
-        kind = AutoConfig.from_pretrained(folder, local_files_only=True).model_type
-        if kind not in ("wav2vec2", "hubert"):
-            raise EncoderError(f"{folder} holds a {kind} model: give a wav2vec2 or HuBERT checkpoint")
-        backbone = AutoModel.from_pretrained(folder, local_files_only=True)
+        try:
+            backbone = AutoModel.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError, SafetensorError) as error:
+            raise EncoderError(f"{folder} holds no model that loads: give a wav2vec2 or HuBERT checkpoint") from error
         if not isinstance(backbone, Wav2Vec2Model | HubertModel):
-            raise EncoderError(f"{folder} did not load as a wav2vec2 or HuBERT encoder")
+            kind = backbone.config.model_type
+            raise EncoderError(f"{folder} holds a {kind} model: give a wav2vec2 or HuBERT checkpoint")
         return cls(FrameAligned(backbone), device)
 
     @property
@@ -181,7 +186,7 @@ class AudioEncoder:
         once, for the whole recording. Yields ceil(N / 640) frames in all; the last partial frame is filled with zeros.
         """
         frames = -(-len(waveform) // SAMPLES_PER_FRAME)
-        offset, gain = _level(waveform)
+        offset, gain = float(waveform.mean()), 1.0 / loudness(waveform)
         for begin in range(0, frames, chunk):
             end = min(begin + chunk, frames)
             if frames - end < overlap:  # no crumbs: the rest rides along
@@ -213,37 +218,42 @@ class AudioEncoder:
         return AudioFeatures(hidden[0])
 
 
-def _level(waveform: np.ndarray) -> tuple[float, float]:
-    """Offset and gain that bring speech to unit variance, judged by its louder frames so that pauses do not count."""
-    whole = waveform[: len(waveform) // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME]
-    if len(whole) == 0:
-        whole = waveform
-    frames = whole.reshape(-1, min(SAMPLES_PER_FRAME, len(whole)))
-    power = frames.astype(np.float32).var(axis=1)  # float32 row by row: no second copy of an hour of sound
-    loud = power >= np.quantile(power, 0.6)
-    return float(waveform.mean()), float(1.0 / np.sqrt(power[loud].mean() + 1e-10))
+def loudness(waveform: np.ndarray, block: int = 1000) -> float:
+    """RMS about the mean of the louder 40 % of the 40 ms frames of a waveform [N], so that pauses do not count."""
+    frames = max(1, len(waveform) // SAMPLES_PER_FRAME)
+    rows = waveform[: frames * SAMPLES_PER_FRAME].reshape(frames, -1)
+    # block by block: no second copy of an hour of sound
+    power = np.concatenate([rows[i : i + block].var(axis=1, dtype=np.float64) for i in range(0, frames, block)])
+    return float(np.sqrt(power[power >= np.quantile(power, 0.6)].mean() + 1e-10))
 
 
 def save_lite(network: LiteEncoder, path: Path, extra: dict[str, str] | None = None) -> None:
     """Write the encoder as fp16 safetensors, its configuration in the file's metadata."""
     tensors = {name: tensor.detach().to(torch.float16).contiguous() for name, tensor in network.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata={"config": json.dumps(asdict(network.config)), **(extra or {})})
-    partial.replace(path)
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        save_file(tensors, partial, metadata={"config": json.dumps(asdict(network.config)), **(extra or {})})
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise EncoderError(f"cannot write {path} ({error}); choose a folder that exists and has room") from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def load_lite(path: Path) -> LiteEncoder:
     """Read what `save_lite` wrote, strictly. Raises EncoderError."""
     if not path.is_file():
         raise EncoderError(f"no audio encoder at {path}: reinstall moda, or train one with `moda train encoder`")
-    with safe_open(path, "pt") as file:
-        stored = json.loads(file.metadata()["config"])
-        tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
-    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
-    network = LiteEncoder(LiteConfig(**fields))
     try:
+        with safe_open(path, "pt") as file:
+            stored = json.loads(file.metadata()["config"])
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, TypeError, KeyError) as error:
+        raise EncoderError(f"{path} is not an audio encoder of moda; give a file of `moda train encoder`") from error
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
+    try:
+        network = LiteEncoder(LiteConfig(**fields))
         network.load_state_dict(tensors, strict=True)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise EncoderError(f"{path} does not fit this version of moda: reinstall moda") from error
     return network

@@ -104,12 +104,12 @@ class ModelConfig:
 
     @classmethod
     def tiny(cls, audio_dim: int = 8) -> Self:
-        """For tests: one block per stage, about 0.1 M parameters."""
+        """For tests: one block per stage, about 0.15 M parameters."""
         return cls(hidden=32, heads=2, plan=coarse_to_fine(1, 1, 1), audio_dim=audio_dim)
 
     @classmethod
     def lite(cls, audio_dim: int = 241) -> Self:
-        """The embedded default, 7.8 M parameters: real time on two cores."""
+        """The embedded default, 8.0 M parameters: real time on two cores."""
         return cls(hidden=192, heads=6, plan=coarse_to_fine(1, 2, 4), audio_dim=audio_dim)
 
     @classmethod

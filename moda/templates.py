@@ -1,9 +1,8 @@
 """Emotion templates: what each emotion adds to the motion of a neutral speaker.
 
 One row of 70 motion numbers per emotion (see ``contracts.Motion``): displacements of the 21 keypoints in OC plus a head
-pose in degrees. Found by hand on six portraits, checked on ten held-out ones by MediaPipe's blendshape model (happiness
-smiles +.49, anger lowers the brows +.31, surprise opens the jaw +.32 and raises the brows +.28; contempt is one-sided
-and subtle). The lip rows belong to a silent face: while it speaks, scale them by ``SPEAKING_LIP_SCALE``.
+pose in degrees. Found by hand and eye on six portraits; contempt is one-sided and subtle. The lip rows belong to a
+silent face: while it speaks, scale them by ``SPEAKING_LIP_SCALE``.
 """
 
 from __future__ import annotations

@@ -118,12 +118,13 @@ def channel_weights() -> Tensor:
 def train_motion(
     examples: list[Example], heldout: list[Example], config: ModelConfig, out: Path, settings: TrainConfig
 ) -> None:
-    """Train from scratch and write `out`; a checkpoint replaces it every 200 steps, so that nothing is lost."""
+    """Train from scratch, on the CPU, and write `out`; a checkpoint replaces it every 200 steps: nothing is lost."""
     rng = np.random.default_rng(settings.seed)
     generator = torch.Generator().manual_seed(settings.seed)
-    torch.manual_seed(settings.seed)  # parameter initialisation
     space = lite_space(examples)
-    model = MMDiT(config)
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        model = MMDiT(config)
     average = copy.deepcopy(model).requires_grad_(False)
     optimiser = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     losses: dict[str, list[float]] = {}
@@ -152,7 +153,8 @@ def train_motion(
             with torch.no_grad():
                 scores = _heldout_loss(average, space, heldout, settings)
             log.info("held out: %s", " ".join(f"{name} {value:.3f}" for name, value in scores.items()))
-            save_checkpoint(out, average, space)
+            notes = {"steps": str(step + 1), "seed": str(settings.seed), "licence": "Apache-2.0"}
+            save_checkpoint(out, average, space, notes)
 
 
 def flow_loss(

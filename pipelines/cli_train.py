@@ -10,6 +10,8 @@ import typer
 
 train = typer.Typer(no_args_is_help=True, help="Train the embedded networks from scratch.")
 
+FORTUNES = Path("/usr/share/games/fortunes")  # where Debian puts them
+
 Corpus = Annotated[Path, typer.Argument(metavar="SET", help="A motion set: manifest.jsonl and npz/.")]
 Work = Annotated[Path, typer.Option(help="Where teacher labels are kept between runs.")]
 Seed = Annotated[int, typer.Option(help="The same seed and data give the same weights.")]
@@ -21,9 +23,7 @@ def encoder(
     corpus: Corpus,
     out: Annotated[Path, typer.Option("--output", "-o", help="The weights, a .safetensors file.")],
     work: Work = Path("runs"),
-    texts: Annotated[Path, typer.Option(help="Sentences to synthesise (Debian's fortunes packages).")] = Path(
-        "/usr/share/games/fortunes"
-    ),
+    texts: Annotated[Path, typer.Option(help="Sentences to synthesise, a folder of Debian's fortunes.")] = FORTUNES,
     minutes: Annotated[float, typer.Option(min=0, help="Synthesised speech to add; 0 for none.")] = 60.0,
     steps: Annotated[int | None, typer.Option(min=1, help="Fewer steps than the recipe's, to try things.")] = None,
     seed: Seed = 0,
@@ -32,9 +32,11 @@ def encoder(
     """The audio encoder (needs the extra `moda[train]` and espeak-ng)."""
     from encoders.train import TrainConfig
     from pipelines.train import encoder as run
+    from pipelines.video import check_output
 
     _start(threads)
-    config = TrainConfig(seed=seed) if steps is None else TrainConfig(steps=steps, seed=seed)
+    config = TrainConfig(seed=seed) if steps is None else TrainConfig(steps=steps, stop=steps, seed=seed)
+    check_output(out, ".safetensors")
     run(corpus, work, out, texts, minutes, config)
 
 
@@ -56,12 +58,14 @@ def motion(
     from encoders.wav2vec import EMBEDDED
     from moda.train import TrainConfig
     from pipelines.train import motion as run
+    from pipelines.video import check_output
 
     _start(threads)
     precision = torch.bfloat16 if bf16 else torch.float32
     config = TrainConfig(seed=seed, precision=precision)
     if steps is not None:
-        config = TrainConfig(steps=steps, seed=seed, precision=precision)
+        config = TrainConfig(steps=steps, stop=steps, seed=seed, precision=precision)
+    check_output(out, ".safetensors")
     run(corpus, out, listener or EMBEDDED, config)
 
 
@@ -70,18 +74,21 @@ def evaluate(
     listener: Annotated[Path | None, typer.Option("--encoder", help="Audio encoder; the embedded one.")] = None,
     generator: Annotated[Path | None, typer.Option("--motion", help="Motion generator; the embedded one.")] = None,
     samples: Annotated[int, typer.Option(min=1, help="Samples per clip.")] = 4,
+    guidance: Annotated[float | None, typer.Option(min=0, help="As for `talk`, of speech and emotion alike.")] = None,
 ) -> None:
     """Sample the held-out speakers of SET and compare with how they really moved."""
     from rich.console import Console
     from rich.table import Table
 
     from encoders.wav2vec import EMBEDDED as EMBEDDED_ENCODER
+    from moda.guidance import Guidance
     from moda.sampler import SamplerConfig
     from pipelines.evaluate import evaluate as run
     from pipelines.evaluate import summarise
     from pipelines.talk import EMBEDDED as EMBEDDED_MOTION
 
-    scores = run(corpus, listener or EMBEDDED_ENCODER, generator or EMBEDDED_MOTION, SamplerConfig(), samples)
+    config = SamplerConfig() if guidance is None else SamplerConfig(guidance=Guidance(guidance, guidance))
+    scores = run(corpus, listener or EMBEDDED_ENCODER, generator or EMBEDDED_MOTION, config, samples)
     speakers = len({score.speaker for score in scores})
     table = Table("figure", "mean", "95 % interval", title=f"{len(scores)} clips, {speakers} held-out speakers")
     for name, (mean, low, high) in summarise(scores).items():

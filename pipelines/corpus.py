@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,15 +59,33 @@ def load_corpus(folder: Path) -> list[Clip]:
     manifest = folder / "manifest.jsonl"
     if not manifest.is_file():
         raise CorpusError(f"no manifest.jsonl in {folder}: give the folder of a motion set (see pipelines/corpus.py)")
-    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
-    arrays = {row["name"]: dict(np.load(folder / "npz" / f"{row['name']}.npz")) for row in rows}
-    gains = _mouth_gains([(row["speaker"], arrays[row["name"]]["exp"]) for row in rows])
-    return [_clip(row, arrays[row["name"]], gains[row["speaker"]]) for row in rows]
+    try:
+        rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+        arrays = {row["name"]: _arrays(folder / "npz" / f"{row['name']}.npz") for row in rows}
+        gains = _mouth_gains([(row["speaker"], arrays[row["name"]]["exp"]) for row in rows])
+        return [_clip(row, arrays[row["name"]], gains[row["speaker"]]) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise CorpusError(f"{folder} is no motion set ({error}); pipelines/corpus.py describes the format") from error
+
+
+def split(clips: list[Clip]) -> tuple[list[Clip], list[Clip]]:
+    """Clips to train on, and those of held-out speakers. Raises CorpusError where either is empty."""
+    training = [clip for clip in clips if not is_validation(clip.speaker)]
+    heldout = [clip for clip in clips if is_validation(clip.speaker)]
+    if not training or not heldout:
+        speakers = len({clip.speaker for clip in clips})
+        raise CorpusError(f"{speakers} speakers are too few to train on some and test on others; add more")
+    return training, heldout
 
 
 def is_validation(speaker: str) -> bool:
     """One speaker in six is held out, by a hash of the name, so that the split never moves."""
     return int(hashlib.sha1(speaker.encode()).hexdigest(), 16) % 6 == 4
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as file:
+        return dict(file)
 
 
 def _mouth_gains(expressions: list[tuple[str, np.ndarray]]) -> dict[str, float]:

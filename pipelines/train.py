@@ -8,6 +8,7 @@ Everything random follows from the seed. Teacher labels are kept under --work an
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 from pathlib import Path
@@ -17,14 +18,15 @@ import torch
 from scipy.interpolate import interp1d
 
 from contracts import FPS, SAMPLES_PER_FRAME
-from encoders.teachers import Espeak, PhoneReader
+from encoders.teachers import Espeak, PhoneReader, TeacherError
 from encoders.train import PHONETIC, UNKNOWN, Speech, TrainConfig, augment, train_encoder
 from encoders.visemes import frame_labels
 from encoders.wav2vec import ARTICULATION_CHANNELS, AudioEncoder
 from moda.config import ModelConfig
+from moda.files import replacing
 from moda.train import Example, train_motion
 from moda.train import TrainConfig as MotionTrainConfig
-from pipelines.corpus import Clip, is_validation, load_corpus
+from pipelines.corpus import Clip, is_validation, load_corpus, split
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,7 @@ SYNTHETIC_VARIANTS = ("", "+f1", "+f2", "+f3", "+f4", "+f5", "+m1", "+m2", "+m3"
 def encoder(corpus: Path, work: Path, out: Path, texts: Path, minutes: float, config: TrainConfig) -> None:
     """Train the audio encoder on a motion set plus `minutes` of synthesised speech reading `texts`."""
     clips = load_corpus(corpus)
+    split(clips)  # refuse a set that cannot be split before the teachers are asked
     speech = _recorded_speech(clips, work)
     heldout = [item for clip, item in zip(clips, speech, strict=True) if is_validation(clip.speaker)]
     training = [item for clip, item in zip(clips, speech, strict=True) if not is_validation(clip.speaker)]
@@ -51,8 +54,7 @@ def encoder(corpus: Path, work: Path, out: Path, texts: Path, minutes: float, co
 def motion(corpus: Path, out: Path, encoder_weights: Path, config: MotionTrainConfig) -> None:
     """Train the motion generator on a motion set, heard through the audio encoder in `encoder_weights`."""
     clips = load_corpus(corpus)
-    training = [clip for clip in clips if not is_validation(clip.speaker)]
-    heldout = [clip for clip in clips if is_validation(clip.speaker)]
+    training, heldout = split(clips)
     listener = AudioEncoder.embedded(path=encoder_weights)
     rng = np.random.default_rng(config.seed)
     examples = [example for clips_ in [training] * VARIANTS for example in _examples(clips_, listener, rng)]
@@ -116,7 +118,8 @@ def _recorded_speech(clips: list[Clip], work: Path) -> list[Speech]:
 
 def _teacher_labels(clip: Clip, reader: PhoneReader, work: Path) -> tuple[np.ndarray, np.ndarray]:
     """Aligned visemes [T] and phone log posteriors at 25 Hz [T, 191] of a clip, kept in `work`."""
-    path = work / "teachers" / f"{clip.name}.npz"
+    digest = hashlib.sha256(clip.waveform.tobytes()).hexdigest()[:16]  # names recur between sets
+    path = work / "teachers" / f"{clip.name}.{digest}.npz"
     if not path.is_file():
         segments = reader.segments(clip.waveform) if clip.language in ("en", "?") else []
         visemes = np.array(frame_labels(segments, len(clip), FPS)) if segments else np.full(len(clip), UNKNOWN)
@@ -124,9 +127,10 @@ def _teacher_labels(clip: Clip, reader: PhoneReader, work: Path) -> tuple[np.nda
         rows = np.pad(rows, ((0, max(0, 2 * len(clip) - len(rows))), (0, 0)), mode="edge")[: 2 * len(clip)]
         rows = np.logaddexp(rows[0::2], rows[1::2]) - np.log(2)
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, visemes=visemes.astype(np.int64), rows=np.maximum(rows, -12).astype(np.float16))
-    stored = np.load(path)
-    return stored["visemes"], stored["rows"].astype(np.float32)
+        with replacing(path) as part, part.open("wb") as file:
+            np.savez(file, visemes=visemes.astype(np.int64), rows=np.maximum(rows, -12).astype(np.float16))
+    with np.load(path) as stored:
+        return stored["visemes"], stored["rows"].astype(np.float32)
 
 
 def synthesised_speech(texts: Path, minutes: float, rng: np.random.Generator) -> list[Speech]:
@@ -159,6 +163,8 @@ def synthesised_speech(texts: Path, minutes: float, rng: np.random.Generator) ->
 
 
 def _sentences(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        raise TeacherError(f"no texts to read in {folder}; name a folder with --texts, or train with --minutes 0")
     found: list[str] = []
     for file in sorted(folder.iterdir()):
         if not file.is_file() or file.suffix in (".dat", ".u8"):

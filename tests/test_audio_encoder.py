@@ -81,6 +81,14 @@ def test_weights_round_trip_strictly(tmp_path: Path, listener: AudioEncoder) -> 
         load_lite(tmp_path / "none.safetensors")
 
 
+def test_junk_is_no_encoder(tmp_path: Path) -> None:
+    (tmp_path / "junk.safetensors").write_bytes(b"junk")
+    with pytest.raises(EncoderError, match="is not an audio encoder"):
+        load_lite(tmp_path / "junk.safetensors")
+    with pytest.raises(EncoderError, match="no model that loads"):
+        AudioEncoder.pretrained(tmp_path)
+
+
 def test_pretrained_folder_is_checked(tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match="no audio encoder in"):
         AudioEncoder.pretrained(tmp_path / "absent")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts import EMOTIONS, EmotionKey
-from encoders.emotion import EmotionError, estimate_emotion, parse_emotion
+from encoders.emotion import AUTO_SHARE, EmotionError, estimate_emotion, parse_emotion
 from encoders.face import encode_face
 from encoders.landmarker import BLENDSHAPES
 
@@ -45,7 +45,7 @@ def test_the_labels_are_the_published_ones() -> None:
         ("0:neutral,2.5:happiness:0.9", [(0, "neutral", 1), (2.5, "happiness", 0.9)]),
         ("3:anger", [(0, "neutral", 1), (3, "anger", 1)]),
         ("0:fear:0, 1e1:sadness", [(0, "fear", 0), (10, "sadness", 1)]),
-        ("auto", [(0, "happiness", 1)]),
+        ("auto", [(0, "happiness", AUTO_SHARE)]),
         ("0:auto:0.5,4:neutral", [(0, "happiness", 0.5), (4, "neutral", 1)]),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,9 @@ import pytest
 import torch
 
 from contracts import SAMPLES_PER_FRAME
-from encoders.train import Speech, augment, log_mel, loudness, train_encoder
+from encoders.train import Speech, augment, log_mel, train_encoder
 from encoders.train import TrainConfig as EncoderTrainConfig
-from encoders.wav2vec import ARTICULATION_CHANNELS, load_lite
+from encoders.wav2vec import ARTICULATION_CHANNELS, load_lite, loudness
 from moda.checkpoint import load_checkpoint
 from moda.config import ModelConfig
 from moda.model import MMDiT
@@ -30,7 +31,7 @@ from moda.train import (
     mirror,
     train_motion,
 )  # fmt: skip
-from pipelines.corpus import LOUD_GAP, CorpusError, is_validation, load_corpus
+from pipelines.corpus import LOUD_GAP, CorpusError, is_validation, load_corpus, split
 from pipelines.evaluate import ClipScore, blinks, closure_auc, summarise
 from pipelines.train import speaker_weights
 
@@ -83,6 +84,23 @@ def test_corpus_levels_speakers_and_centres_the_pose(corpus: Path) -> None:
 def test_a_folder_without_manifest_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="manifest"):
         load_corpus(tmp_path)
+
+
+@pytest.mark.parametrize("spoil", ["manifest", "npz", "key"])
+def test_a_spoilt_set_is_one_clear_line(corpus: Path, spoil: str) -> None:
+    if spoil == "manifest":
+        (corpus / "manifest.jsonl").write_text("{not json")
+    elif spoil == "npz":
+        (corpus / "npz" / "a.npz").write_bytes(b"PK")
+    else:
+        np.savez(corpus / "npz" / "a.npz", audio=np.zeros(640, np.int16))
+    with pytest.raises(CorpusError, match="is no motion set"):
+        load_corpus(corpus)
+
+
+def test_a_set_that_cannot_be_split_is_refused(corpus: Path) -> None:
+    with pytest.raises(CorpusError, match="too few"):
+        split(load_corpus(corpus))
 
 
 def test_speaker_counts_as_the_root_of_their_seconds(corpus: Path) -> None:
@@ -170,6 +188,15 @@ def test_augmentation_keeps_length_and_brings_unit_loudness() -> None:
         heard = augment(sound, rng)
         assert heard.shape == sound.shape and np.isfinite(heard).all()
         assert 0.8 < loudness(heard) < 1.2
+
+
+def test_loudness_makes_no_second_copy() -> None:
+    sound = np.zeros(20_000_000, np.float32)
+    tracemalloc.start()
+    loudness(sound)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.2 * sound.nbytes
 
 
 def test_log_mel_has_four_rows_a_frame() -> None:
