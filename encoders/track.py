@@ -9,6 +9,7 @@ training motion are expressed with.
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,11 +21,12 @@ from av.stream import Disposition
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import savgol_filter
 
-from contracts import FPS, KEYPOINT_VERTICES, ModaError, Motion
+from contracts import FPS, KEYPOINT_VERTICES, SAMPLE_RATE, ModaError, Motion
 from encoders.face import MAX_FACES, find_faces, landmark_on_crop
 from encoders.headfit import euler_degrees, fit_head, rotation_matrix
 from encoders.identity import LOWER_LIP, UPPER_LIP, shut_lips
 from encoders.landmarker import BLENDSHAPES, FaceLandmarker, Landmarks
+from encoders.media import audio_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 NECK_PIVOT = np.array([0.0, -0.56, -0.67])  # OC, head frame
 ONLY_FILES = {"protocol_whitelist": "file"}  # a playlist must not make us fetch what it names
 DENSEST = 1 / 30  # s: frames that follow closer than this are not tracked
+LONGEST_GAP = 5.0  # s without a picture: beyond it the file's clock is not believed
 MAX_MISFIT = 0.095  # OC, rms of the skull vertices: above, the landmarks are not believed
 BRIDGED = 3  # frames: longer gaps are held, not interpolated
 SEARCH_EVERY = 1.0  # s between searches for small faces, which are slow, while there is no face
@@ -78,16 +81,16 @@ def track_video(path: str | Path, *, progress: Callable[[float], object] | None 
     """Track the head and face of a driving video at exactly 25 frames a second.
 
     Frames are read one at a time, so that memory does not grow with the picture; of several faces the one largest at
-    the start is followed. ``progress`` is called with the fraction done, where the video states its length; it may
-    raise to stop.
+    the start is followed. ``progress`` is called at every frame with the fraction done, 0 where the video does not
+    state its length; it may raise to stop. The sound, if there is any, is tried before the tracking.
 
     Returns the motion in space ``mesh`` (frames [T, 70], T = 25 x the video's seconds) and TrackInfo. Raises
-    VideoMissing, VideoUnreadable, NoFaceInVideo or FaceModelError.
+    VideoMissing, VideoUnreadable, NoFaceInVideo, AudioError or FaceModelError.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # not path.is_dir, which raises where the name is too long
         raise VideoMissing(f"{path} is a folder; name one video file in it")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise VideoMissing(f"there is no video {path}; check the path")
     times: list[float] = []
     samples: list[Array] = []
@@ -98,12 +101,18 @@ def track_video(path: str | Path, *, progress: Callable[[float], object] | None 
             if stream is None:
                 raise VideoUnreadable(f"{path.name} has no picture in it; name a video that shows a face")
             has_audio = bool(container.streams.audio)
+            if has_audio:
+                next(audio_blocks(path, SAMPLE_RATE))
             seconds = (container.duration or 0) / av.time_base
             for time, sample in _track(_frames(container, stream), landmarker):
+                if times and time - times[-1] > LONGEST_GAP:
+                    raise VideoUnreadable(
+                        f"{path.name} has no picture from second {times[-1]:.1f} to {time:.1f}; convert it to MP4"
+                    )
                 times.append(time)
                 samples.append(sample)
-                if progress is not None and seconds:
-                    progress(min(time / seconds, 1.0))
+                if progress is not None:
+                    progress(min(time / seconds, 1.0) if seconds else 0.0)
     except (FFmpegError, OSError) as error:
         if not samples:
             raise VideoUnreadable(f"{path.name} cannot be read as a video ({error}); convert it to MP4") from error

@@ -14,6 +14,7 @@ import pytest
 from contracts import Motion
 from encoders.headfit import euler_degrees, rotation_matrix
 from encoders.image import load_image
+from encoders.media import AudioError
 from encoders.track import (
     CHANNELS,
     MOUTH,
@@ -40,8 +41,11 @@ def view(degrees: float = 0, shift: tuple[float, float] = (0, 0), zoom: float = 
     )
 
 
-def write_video(path: Path, frames: Sequence[np.ndarray], *, fps: int = 25, sound: bool = False) -> Path:
-    with av.open(str(path), "w") as container:
+def write_video(
+    path: Path, frames: Sequence[np.ndarray], *, fps: int = 25, sound: bool = False, times: Sequence[int] = (),
+    options: dict[str, str] | None = None,
+) -> Path:  # fmt: skip
+    with av.open(str(path), "w", options=options or {}) as container:
         video = container.add_stream("libx264", rate=fps, options={"crf": "12", "preset": "ultrafast"})
         video.width, video.height, video.pix_fmt = SIDE, SIDE, "yuv420p"
         if sound:
@@ -50,7 +54,7 @@ def write_video(path: Path, frames: Sequence[np.ndarray], *, fps: int = 25, soun
             samples.sample_rate = 16000
             container.mux(audio.encode(samples))
             container.mux(audio.encode(None))
-        for index, frame in enumerate(frames):
+        for index, frame in zip(times or range(len(frames)), frames, strict=True):
             picture = av.VideoFrame.from_ndarray(frame, "rgb24")
             picture.pts, picture.time_base = index, Fraction(1, fps)
             container.mux(video.encode(picture))
@@ -140,6 +144,33 @@ def test_progress_may_stop_it(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         track_video(path, progress=stop)
+
+
+def test_a_video_that_does_not_state_its_length_can_be_stopped(tmp_path: Path) -> None:
+    seen: list[float] = []
+    frames = [view()] * 5
+    track_video(write_video(tmp_path / "live.mkv", frames, options={"live": "1"}), progress=seen.append)
+    assert seen == [0.0] * 5
+
+
+def test_a_broken_clock_is_refused(tmp_path: Path) -> None:
+    """Motion as long as the clock says would fill the memory."""
+    blank = np.full((SIDE, SIDE, 3), 128, np.uint8)
+    path = write_video(tmp_path / "jump.mp4", [blank] * 4, times=[0, 1, 2, 20_000 * 25])
+    with pytest.raises(VideoUnreadable, match=r"no picture from second 0\.1 to 20000\.0"):
+        track_video(path)
+
+
+def test_sound_that_cannot_be_decoded_is_told_before_the_tracking(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "film.mkv", [view()] * 3, sound=True)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"A_AAC", b"A_XYZ"))
+
+    def tracked(share: float) -> None:
+        pytest.fail("it is tracked already")
+
+    with pytest.raises(AudioError):
+        track_video(path, progress=tracked)
 
 
 def test_video_turned_by_its_metadata(tmp_path: Path) -> None:
