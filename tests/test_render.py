@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import cv2
@@ -14,6 +15,7 @@ from moda.render import MeshRenderer, RenderError
 from moda.render.mesh import MeshPortrait
 from moda.render.mesh.expression import Expression, lid_ratio
 from moda.render.mesh.geometry import HeadFit, HeadMotion, clamp_yaw, rotation, soft_clamp
+from moda.render.mesh.renderer import _one_thread
 from moda.render.mesh.topology import EYES, INNER_LOWER_LIP, INNER_UPPER_LIP, OVAL, face_mesh
 from moda.templates import EMOTION_TEMPLATES, LIP_ROWS, SPEAKING_LIP_SCALE, speaking_templates
 
@@ -116,6 +118,20 @@ def test_opencv_threads_are_left_as_they_were(portrait: MeshPortrait) -> None:
     for count, _ in zip((2, 3), MeshRenderer().render(portrait, np.stack([motion()] * 2)), strict=True):
         assert cv2.getNumThreads() == (threads if count == 2 else 2)
         cv2.setNumThreads(2)
+    cv2.setNumThreads(threads)
+
+
+def test_renders_side_by_side_leave_opencv_as_it_was() -> None:
+    """Two frames drawn in two threads, the first begun being the first to end."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(3)
+    first, second = ExitStack(), ExitStack()
+    for frame in (first, second):
+        frame.enter_context(_one_thread())
+    for frame in (first, second):
+        assert cv2.getNumThreads() == 1
+        frame.close()
+    assert cv2.getNumThreads() == 3
     cv2.setNumThreads(threads)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -25,15 +26,21 @@ if TYPE_CHECKING:
     from contracts import Array, SourceFace
 
 
+_lock = threading.Lock()
+_found: list[int] = []  # OpenCV's setting, which is the process's, as each frame now being drawn found it
+
+
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """OpenCV on one thread: a frame is too little work to share, and the video encoder wants the other cores."""
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
+    with _lock:
+        _found.append(cv2.getNumThreads())
+        cv2.setNumThreads(1)
     try:
         yield
     finally:
-        cv2.setNumThreads(threads)
+        with _lock:
+            cv2.setNumThreads(_found.pop())  # whoever is last restores what the first one found
 
 
 @dataclass(frozen=True)
