@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,9 +44,9 @@ def load_image(path: str | Path, *, max_side: int = MAX_SIDE) -> Array:
     Raises ImageMissing, ImageUnreadable or ImageTooLarge.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # not path.is_dir, which raises where the name is too long
         raise ImageMissing(f"{path} is a folder; name one picture file in it")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ImageMissing(f"there is no picture {path}; check the path")
     try:
         with warnings.catch_warnings():

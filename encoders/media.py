@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -119,7 +120,7 @@ def load_audio(path: str | PathLike[str]) -> Array:
 
 def _open(path: Path) -> av.container.InputContainer:
     """The open container, known to have a sound track."""
-    if not path.exists():
+    if not os.path.exists(path):  # not path.exists, which raises where the name is too long
         raise AudioError(f"{path} does not exist; check the path of the recording")
     if path.is_dir():
         raise AudioError(f"{path} is a folder; give one sound or video file")
@@ -127,7 +128,7 @@ def _open(path: Path) -> av.container.InputContainer:
         raise AudioError(f"{path} is an empty file; give a recording with speech in it")
     try:
         container = av.open(str(path), options=_ONLY_FILES, metadata_errors="replace")
-    except av.FFmpegError as error:
+    except (av.FFmpegError, OSError) as error:
         raise AudioError(f"{path} is not a readable recording ({_reason(error)}); convert it to WAV") from error
     if not container.streams.audio:
         container.close()

@@ -122,6 +122,10 @@ def _cut_off(folder):
     return path
 
 
+def _too_long_a_name(folder):
+    return folder / f"{'x' * 300}.wav"
+
+
 def _playlist(folder):
     """It would make FFmpeg fetch another file."""
     write_wav(folder / "target.wav", tone(1, SAMPLE_RATE))
@@ -142,6 +146,7 @@ BAD_SOUND = [
     (_one_not_a_number, "not numbers"),
     (_short, "lasts 0.19 s"),
     (_cut_off, "is not a readable recording"),
+    (_too_long_a_name, "does not exist"),
     (_playlist, "list.m3u8"),
 ]
 
