@@ -72,7 +72,9 @@ def talk(
         str, typer.Option(help="happiness:0.8, a timeline 0:neutral,2.5:fear:0.9, or auto: what the portrait shows.")
     ] = "neutral",
     seed: Annotated[int, typer.Option(help="The same seed gives the same video.")] = 0,
-    steps: Annotated[int | None, typer.Option(min=1, help="Network evaluations per 3.2 s of motion.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Network evaluations per window: 2.56 s of new motion.")
+    ] = None,
     guidance: Annotated[float | None, typer.Option(min=0, help="How hard the speech is followed; 1 is plain.")] = None,
     emotion_guidance: Annotated[float | None, typer.Option(min=0, help="How hard the emotion is followed.")] = None,
     size: Size = 512,
@@ -84,7 +86,7 @@ def talk(
     from pipelines.render import check_outputs
     from pipelines.talk import TalkingHead, TalkOptions
 
-    check_outputs(out, save_motion)  # before the models are loaded
+    check_outputs(out, save_motion, inputs=(portrait, audio))  # before the models are loaded
     given: dict[str, Any] = {"steps": steps, "guidance": guidance, "emotion_guidance": emotion_guidance}
     options = TalkOptions(
         emotion=emotion, seed=seed, size=size, face=face, save_motion=save_motion,
@@ -158,10 +160,7 @@ def page(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
 ) -> None:
     """The web page."""
-    try:
-        import_module("app").launch(host=host, port=port, device=device)  # by name: only this command goes upstairs
-    except OSError as error:  # gradio's, when it cannot listen
-        raise ModaError(f"the page cannot be served at {host}:{port}; choose another --port") from error
+    import_module("app").launch(host=host, port=port, device=device)  # by name: only this command goes upstairs
 
 
 app.add_typer(train, name="train")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from encoders.face import encode_face
 from encoders.media import probe_audio
 from encoders.track import TrackInfo, track_video
-from moda.render import MeshRenderer
+from moda.render import MeshRenderer, check_size
 from pipelines.render import Film, Progress, check_outputs
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ def drive_portrait(
     Raises:
         ModaError: a file cannot be used; the kinds are those of encode_face, track_video and open_video.
     """
-    out, motion_file = check_outputs(out, save_motion)
+    out, motion_file = check_outputs(out, save_motion, inputs=(portrait, video))
+    check_size(size)
     yield Progress("face", 0, 100)
     source = encode_face(Path(portrait), face=face)
     yield Progress("face", 100, 100, warnings=source.warnings)

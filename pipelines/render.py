@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,8 +13,8 @@ from contracts import FPS, Motion
 from encoders.face import encode_face
 from encoders.media import frame_count, load_audio
 from moda.motion import load_motion, save_motion
-from moda.render import MeshRenderer, Renderer, RenderError
-from pipelines.video import check_output, open_video, replacing
+from moda.render import MeshRenderer, Renderer, RenderError, check_size
+from pipelines.video import check_output, open_video
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -60,23 +59,25 @@ class Film:
             )
         prepared = renderer.prepare(self.face, self.size)
         kept: list[Array] = []
-        with ExitStack() as files:
-            part = files.enter_context(replacing(self.save_motion)) if self.save_motion else None
-            video = files.enter_context(open_video(self.out, self.sound, self.delay))
+        with open_video(self.out, self.sound, self.delay) as video:
             done = 0
             for chunk in chunks:
-                kept += [chunk] if part else []
+                kept += [chunk] if self.save_motion else []
                 for frame in renderer.render(prepared, chunk):
                     video.write(frame)
                     done += 1
                     yield Progress("video", done, total, frame)
-            if part:
-                save_motion(part, Motion(np.concatenate(kept), space))
+            if self.save_motion:
+                video.finish()  # all but the name: there are both files or none
+                save_motion(self.save_motion, Motion(np.concatenate(kept), space))
 
 
-def check_outputs(out: StrPath, motion: StrPath | None) -> tuple[Path, Path | None]:
-    """Both paths, known to be writable in principle. Raises OutputError."""
-    return check_output(out), None if motion is None else check_output(motion, ".npz")
+def check_outputs(
+    out: StrPath, motion: StrPath | None = None, *, inputs: Iterable[StrPath] = ()
+) -> tuple[Path, Path | None]:
+    """Both paths, known to be writable in principle, and none of ``inputs``. Raises OutputError."""
+    inputs = tuple(inputs)
+    return check_output(out, ".mp4", inputs), None if motion is None else check_output(motion, ".npz", inputs)
 
 
 def render_motion(
@@ -88,7 +89,8 @@ def render_motion(
     Raises:
         ModaError: a file cannot be used; the kinds are those of encode_face, load_motion, load_audio and open_video.
     """
-    out, _ = check_outputs(out, None)
+    out, _ = check_outputs(out, inputs=[portrait, motion, *([] if audio is None else [audio])])
+    check_size(size)
     saved = load_motion(Path(motion))
     warnings: tuple[str, ...] = ()
     if audio is not None and frame_count(len(load_audio(audio))) != len(saved):

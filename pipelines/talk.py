@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from encoders.media import frame_count, load_audio
 from encoders.wav2vec import AudioEncoder
 from moda.checkpoint import load_checkpoint
 from moda.guidance import Guidance
-from moda.render import MeshRenderer
+from moda.render import MeshRenderer, check_size
 from moda.sampler import SamplerConfig, sample
 from pipelines.device import choose_device
 from pipelines.render import Film, Progress, check_outputs
@@ -42,7 +43,7 @@ class TalkOptions:
     """``happiness:0.8``, a timeline ``0:neutral,2.5:happiness:0.9``, or ``auto``: more of what the portrait shows.
     ``neutral`` adds nothing to the look of the portrait."""
     seed: int = 0
-    """The same seed gives the same video, frame for frame."""
+    """0 to 2^63 - 1. The same seed gives the same video, frame for frame."""
     steps: int = SamplerConfig.steps
     """Evaluations of the network per window of motion."""
     guidance: float = SamplerConfig().guidance.audio
@@ -59,8 +60,11 @@ class TalkOptions:
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise OptionError(f"{self.steps} steps make no motion; give 1 or more")
-        if not (self.guidance >= 0 and self.emotion_guidance >= 0):
-            raise OptionError("a guidance scale is 0 or more; 1 is the model itself")
+        if not all(math.isfinite(scale) and scale >= 0 for scale in (self.guidance, self.emotion_guidance)):
+            raise OptionError("a guidance scale is a number of 0 or more; 1 is the model itself")
+        if not 0 <= self.seed < 2**63:
+            raise OptionError(f"{self.seed} is no seed; give a whole number from 0 to {2**63 - 1}")
+        check_size(self.size)
 
 
 class TalkingHead:
@@ -89,7 +93,7 @@ class TalkingHead:
             ModaError: a file or an option cannot be used; the message names the remedy.
         """
         options = options or TalkOptions()
-        out, motion_file = check_outputs(out, options.save_motion)
+        out, motion_file = check_outputs(out, options.save_motion, inputs=(portrait, audio))
 
         yield Progress("audio", 0, 100)
         waveform = load_audio(audio)  # [N]

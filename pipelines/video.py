@@ -7,8 +7,7 @@ import itertools
 import os
 import queue
 import threading
-import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ import numpy as np
 
 from contracts import FPS, ModaError
 from encoders.media import audio_blocks, probe_audio
+from moda.files import replacing
 
 if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
@@ -35,14 +35,14 @@ class OutputError(ModaError):
     """An output file that cannot be written."""
 
 
-def check_output(path: StrPath, suffix: str = ".mp4") -> Path:
+def check_output(path: StrPath, suffix: str = ".mp4", inputs: Iterable[StrPath] = ()) -> Path:
     """The path, known to be writable in principle; called before any work is done.
 
     Raises:
-        OutputError: a folder, another suffix, or a parent folder that is missing or closed to us.
+        OutputError: a folder, another suffix, a parent folder that is missing or closed to us, or one of ``inputs``.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise OutputError(f"{path} is a folder; name a file in it, such as {path / f'out{suffix}'}")
     if path.suffix.lower() != suffix:
         raise OutputError(f"{path} does not end in {suffix}; name the output {path.stem}{suffix}")
@@ -50,26 +50,9 @@ def check_output(path: StrPath, suffix: str = ".mp4") -> Path:
         raise OutputError(f"the folder {path.parent} does not exist; create it, or choose another one")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise OutputError(f"no permission to write in {path.parent}; choose another folder")
+    if os.path.exists(path) and any(os.path.exists(given) and os.path.samefile(path, given) for given in inputs):
+        raise OutputError(f"{path} is one of the files given, and would be lost; name another output")
     return path
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` that takes its place when the block ends well, and vanishes when it does not.
-
-    Raises:
-        OutputError: the file cannot be created or renamed.
-    """
-    part = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.part{path.suffix}")
-    try:
-        with _output_errors(path):
-            part.touch(exist_ok=False)
-        yield part
-        with _output_errors(path):
-            os.replace(part, path)
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -90,13 +73,18 @@ def open_video(path: StrPath, sound: StrPath | None = None, delay: float = 0.0) 
         AudioError: the sound cannot be decoded.
     """
     path = check_output(path)
-    with replacing(path) as part:
+    with contextlib.ExitStack() as file:
+        with _output_errors(path):
+            part = file.enter_context(replacing(path))
+            part.touch(exist_ok=False)
         writer = VideoWriter(part, path, sound, delay)
         try:
             yield writer
             writer.finish()
         finally:
             writer.cancel()
+        with _output_errors(path):
+            file.close()  # gives it its name
 
 
 class VideoWriter:
@@ -119,7 +107,7 @@ class VideoWriter:
                 return self._queue.put(frame, timeout=0.1)
 
     def finish(self) -> None:
-        """Wait for the encoder to write what is queued; raises what stopped it."""
+        """Wait for the encoder to write what is queued; raises what stopped it. May be called twice."""
         self.write(None)
         self._thread.join()
         if self._error is not None:

@@ -81,6 +81,7 @@ def no_picture(folder: Path) -> Path:
 BAD_PORTRAITS = [
     (lambda folder: folder / "nothing.png", "there is no picture"),
     (lambda folder: folder, "is a folder"),
+    (lambda folder: folder / f"{'x' * 300}.png", "there is no picture"),
     (no_picture, "is not a picture"),
     (no_face, "no face was found"),
     (two_faces, "choose one with --face N"),
@@ -140,6 +141,9 @@ def test_a_bad_option_is_one_line(inputs, outputs, words, says):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
+        (["--seed", f"{10**22}"], "is no seed"),
+        (["--guidance", "inf"], "guidance scale is a number"),
+        (["--size", "333"], "frame size 333"),
         (["--emotion", "joy"], "there is no emotion 'joy'"),
         (["--emotion", "happiness:2"], "not a number from 0 to 1"),
         (["--device", "quantum"], "there is no device 'quantum'"),

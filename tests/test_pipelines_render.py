@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import time
+
 import numpy as np
 import pytest
 from media_support import PORTRAIT, files, read_frames, tone, write_video, write_wav
 
 from contracts import FPS, SAMPLE_RATE, Motion
-from encoders.face import NoSuchFace
+from encoders.face import NoSuchFace, encode_face
 from encoders.media import AudioError, load_audio
 from encoders.track import NoFaceInVideo, VideoMissing
 from moda.motion import MotionError, load_motion, save_motion
-from moda.render import RenderError
+from moda.render import MeshRenderer, RenderError
 from pipelines.drive import drive_portrait
-from pipelines.render import render_motion
+from pipelines.render import Film, render_motion
 from pipelines.video import OutputError
 
 LOWER_LIP_Y, CHIN_Y, YAW = 3 * 3 + 1, 8 * 3 + 1, 68
@@ -131,10 +135,61 @@ def test_a_bad_driving_video_is_refused_and_leaves_nothing(tmp_path):
     assert files(tmp_path) == {"black.mp4"}
 
 
-def test_closing_stops_the_tracker(tmp_path, motion):
-    run(render_motion(PORTRAIT, motion, tmp_path / "film.mp4", size=256))
+def test_closing_stops_the_tracker(tmp_path, monkeypatch):
+    """Ten seconds of tracking, if nobody stops it."""
+    told = []
+
+    def track(video, *, progress):
+        for _ in range(10_000):
+            progress(0.0)
+            told.append(video)
+            time.sleep(0.001)
+
+    monkeypatch.setattr("pipelines.drive.track_video", track)
     steps = drive_portrait(PORTRAIT, tmp_path / "film.mp4", tmp_path / "out.mp4")
     while next(steps).stage != "track":
         pass
     steps.close()
-    assert files(tmp_path) == {"motion.npz", "film.mp4"}
+    assert len(told) < 10_000
+    assert files(tmp_path) == set()
+
+
+def test_an_input_is_never_the_output(tmp_path, motion, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    video = write_video(tmp_path / "in.mp4")
+    before = video.read_bytes()
+    os.symlink("in.mp4", "same.mp4")
+    for out in ("in.mp4", "same.mp4"):
+        with pytest.raises(OutputError, match="one of the files given"):
+            next(render_motion(PORTRAIT, motion, out, audio=video))
+        with pytest.raises(OutputError, match="one of the files given"):
+            next(drive_portrait(PORTRAIT, video, out))
+    with pytest.raises(OutputError, match="one of the files given"):
+        next(drive_portrait(PORTRAIT, motion, "out.mp4", save_motion="motion.npz"))
+    assert video.read_bytes() == before
+
+
+def test_a_bad_size_is_refused_before_anything_is_read(tmp_path, motion):
+    with pytest.raises(RenderError, match="333"):
+        next(render_motion(PORTRAIT, motion, tmp_path / "out.mp4", size=333))
+    with pytest.raises(RenderError, match="333"):
+        next(drive_portrait(PORTRAIT, tmp_path / "nothing.mp4", tmp_path / "out.mp4", size=333))
+
+
+def test_motion_that_cannot_be_kept_is_named_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("moda.motion.np.savez_compressed", full)
+    film = Film(encode_face(PORTRAIT), tmp_path / "out.mp4", 256, tmp_path / "m.npz")
+    with pytest.raises(MotionError, match=r"cannot write \S*/m\.npz \(No space"):
+        run(film.shoot(MeshRenderer(), [jaw_motion(3).frames], 3, "mesh"))
+    assert files(tmp_path) == set()
+
+
+def test_a_video_that_cannot_be_finished_leaves_no_motion_either(tmp_path):
+    mute = write_video(tmp_path / "mute.mp4")
+    film = Film(encode_face(PORTRAIT), tmp_path / "out.mp4", 256, tmp_path / "m.npz", sound=mute)
+    with pytest.raises(AudioError):
+        run(film.shoot(MeshRenderer(), [jaw_motion(1).frames], 1, "mesh"))
+    assert files(tmp_path) == {"mute.mp4"}

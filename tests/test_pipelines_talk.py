@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from media_support import PORTRAIT, files, read_frames, write_wav
+import torch
+from media_support import PORTRAIT, files, read_frames, write_video, write_wav
 
 from contracts import SAMPLE_RATE
 from encoders.emotion import EmotionError
 from encoders.media import AudioError, frame_count, load_audio
 from moda.motion import load_motion
+from moda.render import RenderError
 from pipelines import TalkingHead, TalkOptions
 from pipelines.talk import OptionError
 from pipelines.video import OutputError
@@ -64,7 +66,7 @@ def test_closing_leaves_nothing(head, tmp_path, voice):
     steps = head.talk(PORTRAIT, voice, tmp_path / "out.mp4", TalkOptions(size=256, save_motion=tmp_path / "m.npz"))
     while next(steps).stage != "video":
         pass
-    assert len(files(tmp_path)) == 3
+    assert len(files(tmp_path)) == 2
     steps.close()
     assert files(tmp_path) == {"voice.wav"}
 
@@ -86,10 +88,37 @@ def test_bad_input_is_refused_and_leaves_nothing(head, tmp_path, voice, monkeypa
     assert files(tmp_path) == {"voice.wav"}
 
 
-@pytest.mark.parametrize("options", [{"steps": 0}, {"guidance": -1}, {"emotion_guidance": float("nan")}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"steps": 0},
+        {"guidance": -1},
+        {"guidance": float("inf")},
+        {"emotion_guidance": float("nan")},
+        {"seed": -1},
+        {"seed": 10**22},
+    ],
+)
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(OptionError):
         TalkOptions(**options)
+
+
+def test_an_impossible_size_is_refused_at_once():
+    with pytest.raises(RenderError, match="333"):
+        TalkOptions(size=333)
+
+
+def test_the_largest_seed_is_a_seed():
+    torch.Generator().manual_seed(TalkOptions(seed=2**63 - 1).seed)
+
+
+def test_the_voice_is_never_the_output(head, tmp_path):
+    voice = write_video(tmp_path / "voice.mp4")
+    before = voice.read_bytes()
+    with pytest.raises(OutputError, match="one of the files given"):
+        head.make(PORTRAIT, voice, voice)
+    assert voice.read_bytes() == before
 
 
 def test_the_mouth_follows_the_voice(head, tmp_path, speech):

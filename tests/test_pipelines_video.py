@@ -17,6 +17,7 @@ from media_support import Array, files, read_frames, tone, write_sound, write_vi
 
 from contracts import FPS, SAMPLE_RATE
 from encoders.media import AudioError, frame_count, load_audio, probe_audio
+from moda.files import replacing
 from pipelines.video import OutputError, check_output, open_video
 
 ROOT = Path(__file__).parents[1]
@@ -179,6 +180,27 @@ def test_an_impossible_output_is_refused_at_once(tmp_path, name, says):
     with pytest.raises(OutputError, match=says):
         check_output(tmp_path / name)
     assert files(tmp_path) == set()
+
+
+def test_a_name_that_is_too_long_is_one_clear_line(tmp_path):
+    with pytest.raises(OutputError, match="File name too long"), open_video(tmp_path / f"{'x' * 300}.mp4"):
+        pass
+
+
+def test_a_name_that_cannot_be_given_is_one_clear_line(tmp_path):
+    """Something stands where the finished file should go."""
+    with pytest.raises(OutputError, match=r"cannot write \S*/out\.mp4"), open_video(tmp_path / "out.mp4") as video:
+        video.write(next(pictures(1)))
+        (tmp_path / "out.mp4").mkdir()
+    assert files(tmp_path) == {"out.mp4"}
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path):
+    with replacing(tmp_path / "one") as first, replacing(tmp_path / "one") as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert (tmp_path / "one").read_text() == "first"  # it was last to end
+    assert files(tmp_path) == {"one"}
 
 
 def test_a_folder_closed_to_us_is_refused(tmp_path, monkeypatch):

@@ -1,6 +1,6 @@
 """Motion to frames."""
 
-from moda.render.base import Renderer, RenderError
+from moda.render.base import Renderer, RenderError, check_size
 from moda.render.mesh import MeshRenderer
 
-__all__ = ["MeshRenderer", "RenderError", "Renderer"]
+__all__ = ["MeshRenderer", "RenderError", "Renderer", "check_size"]
