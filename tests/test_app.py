@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +13,11 @@ import numpy as np
 import pytest
 from gradio_client import Client, handle_file
 from media_support import PORTRAIT, files
+from typer.testing import CliRunner
 
 import app
 from pipelines import ModaError, Progress
+from pipelines.cli import app as cli
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")  # its use of pandas
 
@@ -84,6 +87,41 @@ def test_a_video_comes_back(client, head, folders):
     said = [told for _, told in job.outputs()]
     assert any("50%" in told for told in said)
     assert files(folders[1]) == set()  # the page keeps its own copy only
+
+
+def test_a_cleared_seed_is_the_first(client, head):
+    ask(client, seed=None).result(timeout=60)
+    assert head.asked[-1] == ("auto", 0)
+
+
+def test_the_page_opens_without_the_examples(head, tmp_path, monkeypatch):
+    """As from a wheel, which does not hold them."""
+    monkeypatch.setattr(app, "SAMPLE", [tmp_path / "portrait.jpg", tmp_path / "voice_en.wav"])
+    app.build(head, str(tmp_path))
+
+
+def test_a_port_that_is_taken_is_one_line(head, tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))  # which launching sets, for good
+    monkeypatch.setattr(app, "TalkingHead", lambda device: head)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ModaError, match="choose another --port"):
+            app.launch(port=taken.getsockname()[1])
+
+
+def test_another_fault_is_not_taken_for_the_port(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+
+    def broken(device):
+        raise FileNotFoundError("a file of ours")
+
+    monkeypatch.setattr(app, "TalkingHead", broken)
+    with pytest.raises(FileNotFoundError):
+        app.launch()
+    result = CliRunner().invoke(cli, ["app"])
+    assert result.exit_code == 1
+    assert "--port" not in result.stderr
 
 
 def test_an_estimated_emotion_has_no_intensity(client, head):
