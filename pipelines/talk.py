@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from contracts import Conditions, ModaError
+from contracts import ModaError
 from encoders.emotion import parse_emotion
 from encoders.face import encode_face
 from encoders.identity import encode_identity
@@ -19,8 +19,9 @@ from encoders.wav2vec import AudioEncoder
 from moda.checkpoint import load_checkpoint
 from moda.guidance import Guidance
 from moda.render import MeshRenderer, check_size
-from moda.sampler import SamplerConfig, sample
+from moda.sampler import SamplerConfig
 from pipelines.device import choose_device
+from pipelines.perform import perform
 from pipelines.render import Film, Progress, check_outputs
 
 if TYPE_CHECKING:
@@ -102,14 +103,10 @@ class TalkingHead:
         emotion = parse_emotion(options.emotion, face.blendshapes)
         yield Progress("face", 100, 100, warnings=face.warnings)
 
-        conditions = Conditions(
-            audio=(self.listener.tokens(features) for features in self.listener.stream(waveform)),
-            identity=torch.from_numpy(encode_identity(face)),
-            emotion=emotion,
-        )
         config = SamplerConfig(steps=options.steps, guidance=Guidance(options.guidance, options.emotion_guidance))
         chance = torch.Generator().manual_seed(options.seed)
-        chunks = (chunk.numpy() for chunk in sample(self.model, self.space, conditions, config, chance))
+        identity = encode_identity(face)
+        chunks = perform(self.listener, self.model, self.space, waveform, identity, emotion, config, chance)
 
         film = Film(face, out, options.size, motion_file, sound=audio)
         yield from film.shoot(self.renderer, chunks, frame_count(len(waveform)), self.space.name)
