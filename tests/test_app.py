@@ -97,7 +97,9 @@ def test_a_cleared_seed_is_the_first(client, head):
 def test_the_page_opens_without_the_examples(head, tmp_path, monkeypatch):
     """As from a wheel, which does not hold them."""
     monkeypatch.setattr(app, "SAMPLE", [tmp_path / "portrait.jpg", tmp_path / "voice_en.wav"])
-    app.build(head, str(tmp_path))
+    page = app.build(head, str(tmp_path))
+    given = [block for block in page.blocks.values() if isinstance(block, gradio.Image | gradio.Audio)]
+    assert [block.value for block in given] == [None, None]
 
 
 def test_a_port_that_is_taken_is_one_line(head, tmp_path, monkeypatch):
