@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from contracts import EMOTIONS, KEYPOINT_VERTICES
+from moda.motion import LIPS, MOTION_DIM, PITCH, ROLL
 
 if TYPE_CHECKING:
     from contracts import Array
-
-MOTION_SIZE = 70
-_PITCH, _ROLL = 67, 69
 
 # fmt: off
 # vertex -> x y z in 1/1000 OC; head frame: x to the image right, y up, z to the viewer.
@@ -66,17 +64,14 @@ _TABLE: dict[str, dict[int, tuple[int, int, int]]] = {
     },
 }
 # fmt: on
-_POSE = {"sadness": (_PITCH, 3.0), "surprise": (_PITCH, -2.0), "contempt": (_ROLL, 4.0)}
+_POSE = {"sadness": (PITCH, 3.0), "surprise": (PITCH, -2.0), "contempt": (ROLL, 4.0)}  # degrees
 
-#: Channels of the lips and the jaw (keypoints 0 to 8: corners, inner and outer lips, quarters, chin): int [27].
-LIP_ROWS: Array = np.arange(9 * 3)
-
-#: While the mouth speaks, the lip rows of a template count this much, so that the emotion does not mask the speech.
+#: While the mouth speaks, the lip channels of a template count this much, so that the emotion does not mask the speech.
 SPEAKING_LIP_SCALE = 0.55
 
 
 def _template(emotion: str) -> Array:
-    row = np.zeros(MOTION_SIZE, np.float32)
+    row = np.zeros(MOTION_DIM, np.float32)
     for vertex, xyz in _TABLE.get(emotion, {}).items():
         keypoint = KEYPOINT_VERTICES.index(vertex)
         row[3 * keypoint : 3 * keypoint + 3] = np.array(xyz, np.float32) / 1000
@@ -95,5 +90,5 @@ EMOTION_TEMPLATES.setflags(write=False)
 def speaking_templates() -> Array:
     """The templates with their lip rows scaled for a face that speaks: float32 [9, 70], a fresh array."""
     templates = EMOTION_TEMPLATES.copy()
-    templates[:, LIP_ROWS] *= SPEAKING_LIP_SCALE
+    templates[:, LIPS] *= SPEAKING_LIP_SCALE
     return templates

@@ -23,11 +23,6 @@ class AudioWindow:
     """Frames before the padding."""
 
 
-def count_windows(frames: int, window: int = 80, overlap: int = 16) -> int:
-    """Windows that cover a clip of ``frames``."""
-    return 0 if frames <= 0 else 1 + max(0, -(-(frames - window) // (window - overlap)))
-
-
 def cut(
     chunks: Iterable[Tensor], window: int = 80, overlap: int = 16, padding: Literal["hold", "zeros"] = "hold"
 ) -> Iterator[AudioWindow]:

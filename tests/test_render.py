@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from contracts import EMOTIONS, KEYPOINT_VERTICES, SourceFace
+from moda.motion import LIPS
 from moda.render import MeshRenderer, RenderError
 from moda.render.mesh import MeshPortrait
 from moda.render.mesh.expression import Expression, lid_ratio
 from moda.render.mesh.geometry import HeadFit, HeadMotion, clamp_yaw, rotation, soft_clamp
 from moda.render.mesh.renderer import _one_thread
 from moda.render.mesh.topology import EYES, INNER_LOWER_LIP, INNER_UPPER_LIP, OVAL, face_mesh
-from moda.templates import EMOTION_TEMPLATES, LIP_ROWS, SPEAKING_LIP_SCALE, speaking_templates
+from moda.templates import EMOTION_TEMPLATES, SPEAKING_LIP_SCALE, speaking_templates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -282,5 +283,5 @@ def test_templates() -> None:
     contempt = EMOTION_TEMPLATES[EMOTIONS.index("contempt")][:63].reshape(21, 3)
     assert contempt[1, 1] > 0 > contempt[0, 1]
     spoken = speaking_templates()
-    np.testing.assert_allclose(spoken[:, LIP_ROWS], SPEAKING_LIP_SCALE * EMOTION_TEMPLATES[:, LIP_ROWS])
+    np.testing.assert_allclose(spoken[:, LIPS], SPEAKING_LIP_SCALE * EMOTION_TEMPLATES[:, LIPS])
     np.testing.assert_array_equal(spoken[:, 27:], EMOTION_TEMPLATES[:, 27:])
