@@ -12,6 +12,7 @@ import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
@@ -68,19 +69,27 @@ def load_corpus(folder: Path) -> list[Clip]:
         raise CorpusError(f"{folder} is no motion set ({error}); pipelines/corpus.py describes the format") from error
 
 
-def split(clips: list[Clip]) -> tuple[list[Clip], list[Clip]]:
-    """Clips to train on, and those of held-out speakers. Raises CorpusError where either is empty."""
-    training = [clip for clip in clips if not is_validation(clip.speaker)]
-    heldout = [clip for clip in clips if is_validation(clip.speaker)]
-    if not training or not heldout:
+class Split(NamedTuple):
+    train: list[Clip]
+    tune: list[Clip]
+    """Speakers that settings are chosen on."""
+    test: list[Clip]
+    """Speakers that figures are reported on, and nothing else."""
+
+
+def split(clips: list[Clip]) -> Split:
+    """Clips by the part their speaker belongs to. Raises CorpusError where a part is empty."""
+    parts = Split(*([clip for clip in clips if part(clip.speaker) == name] for name in Split._fields))
+    if not all(parts):
         speakers = len({clip.speaker for clip in clips})
         raise CorpusError(f"{speakers} speakers are too few to train on some and test on others; add more")
-    return training, heldout
+    return parts
 
 
-def is_validation(speaker: str) -> bool:
-    """One speaker in six is held out, by a hash of the name, so that the split never moves."""
-    return int(hashlib.sha1(speaker.encode()).hexdigest(), 16) % 6 == 4
+def part(speaker: str) -> str:
+    """``train``, ``tune`` or ``test``: a sixth of the speakers each for the latter two, by a hash of the name, so that
+    the split never moves."""
+    return {0: "test", 4: "tune"}.get(int(hashlib.sha1(speaker.encode()).hexdigest(), 16) % 6, "train")
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

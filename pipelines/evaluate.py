@@ -19,7 +19,7 @@ from encoders.wav2vec import AudioEncoder
 from moda.checkpoint import load_checkpoint
 from moda.sampler import SamplerConfig, sample
 from moda.train import lip_gap
-from pipelines.corpus import Clip, CorpusError, is_validation, load_corpus
+from pipelines.corpus import Clip, CorpusError, load_corpus, part
 
 SHUT = 0.03  # OC: lips this close count as shut
 UPPER_LIDS = (34, 37)  # y of the upper lids' middles
@@ -34,7 +34,7 @@ class ClipScore:
 
 def evaluate(corpus: Path, encoder: Path, motion: Path, config: SamplerConfig, samples: int = 4) -> list[ClipScore]:
     """Scores of every held-out clip. Raises CorpusError, EncoderError, WeightsError."""
-    clips = [clip for clip in load_corpus(corpus) if is_validation(clip.speaker) and len(clip) >= 4 * FPS]
+    clips = [clip for clip in load_corpus(corpus) if part(clip.speaker) == "test" and len(clip) >= 4 * FPS]
     if not clips:
         raise CorpusError(f"no held-out speaker of {corpus} has a clip of four seconds; add more speakers")
     listener = AudioEncoder.embedded(path=encoder)

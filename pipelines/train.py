@@ -26,7 +26,7 @@ from moda.config import ModelConfig
 from moda.files import replacing
 from moda.train import Example, train_motion
 from moda.train import TrainConfig as MotionTrainConfig
-from pipelines.corpus import Clip, is_validation, load_corpus, split
+from pipelines.corpus import Clip, load_corpus, part, split
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +43,8 @@ def encoder(corpus: Path, work: Path, out: Path, texts: Path, minutes: float, co
     clips = load_corpus(corpus)
     split(clips)  # refuse a set that cannot be split before the teachers are asked
     speech = _recorded_speech(clips, work)
-    heldout = [item for clip, item in zip(clips, speech, strict=True) if is_validation(clip.speaker)]
-    training = [item for clip, item in zip(clips, speech, strict=True) if not is_validation(clip.speaker)]
+    heldout = [item for clip, item in zip(clips, speech, strict=True) if part(clip.speaker) == "tune"]
+    training = [item for clip, item in zip(clips, speech, strict=True) if part(clip.speaker) == "train"]
     if minutes:
         training += synthesised_speech(texts, minutes, np.random.default_rng(config.seed))
     log.info("%d recordings to train on, %d held out", len(training), len(heldout))
@@ -54,7 +54,7 @@ def encoder(corpus: Path, work: Path, out: Path, texts: Path, minutes: float, co
 def motion(corpus: Path, out: Path, encoder_weights: Path, config: MotionTrainConfig) -> None:
     """Train the motion generator on a motion set, heard through the audio encoder in `encoder_weights`."""
     clips = load_corpus(corpus)
-    training, heldout = split(clips)
+    training, heldout, _ = split(clips)
     listener = AudioEncoder.embedded(path=encoder_weights)
     rng = np.random.default_rng(config.seed)
     examples = [example for clips_ in [training] * VARIANTS for example in _examples(clips_, listener, rng)]
@@ -100,7 +100,7 @@ def speaker_weights(clips: list[Clip]) -> list[float]:
 def _recorded_speech(clips: list[Clip], work: Path) -> list[Speech]:
     reader = PhoneReader()
     labels = [_teacher_labels(clip, reader, work) for clip in clips]
-    known = [not is_validation(clip.speaker) for clip in clips]  # statistics are taken from the training speakers
+    known = [part(clip.speaker) == "train" for clip in clips]  # statistics are taken from the training speakers
     tracks = np.concatenate([clip.articulation[clip.valid] for clip, use in zip(clips, known, strict=True) if use])
     mean, std = tracks.mean(0), tracks.std(0)
     posteriors = np.concatenate([rows for (_, rows), use in zip(labels, known, strict=True) if use])

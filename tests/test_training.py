@@ -31,7 +31,7 @@ from moda.train import (
     mirror,
     train_motion,
 )  # fmt: skip
-from pipelines.corpus import LOUD_GAP, CorpusError, is_validation, load_corpus, split
+from pipelines.corpus import LOUD_GAP, CorpusError, load_corpus, part, split
 from pipelines.evaluate import ClipScore, blinks, closure_auc, summarise
 from pipelines.train import speaker_weights
 
@@ -109,8 +109,9 @@ def test_speaker_counts_as_the_root_of_their_seconds(corpus: Path) -> None:
 
 
 def test_split_is_by_speaker_and_never_moves() -> None:
-    held = [name for name in (f"speaker{i}" for i in range(600)) if is_validation(name)]
-    assert 70 < len(held) < 130 and held[:2] == ["speaker18", "speaker19"]
+    parts = [part(f"speaker{i}") for i in range(600)]
+    assert all(70 < parts.count(name) < 130 for name in ("tune", "test"))
+    assert parts[18:22] == ["tune", "tune", "train", "test"]
 
 
 def test_mirror_is_its_own_inverse_and_keeps_the_gap() -> None:
