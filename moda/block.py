@@ -21,7 +21,7 @@ class Layout(NamedTuple):
 
     cos: Tensor  # [N, 1, 1, C / 2]; 1 where a token carries no position
     sin: Tensor  # [N, 1, 1, C / 2]
-    key_bias: Tensor | None  # [1, 1, 1, N] log n for a token that stands for n equal ones; None where all are single
+    bias: Tensor | None  # [1, 1, 1 or N, N] added to the scores of queries (rows) for keys; None is none
 
 
 class Stream(nn.Module):
@@ -56,20 +56,27 @@ class Block(nn.Module):
         super().__init__()
         self.streams = nn.ModuleDict({name: Stream(hidden, heads, mlp_ratio, parallel) for name in names})
 
-    def forward(self, xs: Sequence[Tensor], c: Tensor, layout: Layout, queries: int | None = None) -> list[Tensor]:
-        """Streams ``xs`` (each [B, N_s, D]) under the condition c [B, D] -> the same streams, updated.
+    def forward(
+        self, xs: Sequence[Tensor], cs: Sequence[Tensor], layout: Layout, queries: int | None = None
+    ) -> list[Tensor]:
+        """Streams ``xs`` (each [B, N_s, D]), each under its condition ``cs`` [B, 1 or N_s, D] -> the same, updated.
 
         ``queries`` asks for the first tokens of the first stream alone; the rest then serve as keys and values only.
         """
         streams: list[Stream] = list(self.streams.values())  # type: ignore[arg-type]
-        modulations = [stream.modulation(c)[:, None].chunk(3 if stream.parallel else 6, dim=-1) for stream in streams]
+        modulations = [
+            stream.modulation(c).chunk(3 if stream.parallel else 6, dim=-1) for stream, c in zip(streams, cs, strict=True)
+        ]
         hs = [modulate(rms_norm(x), m[0], m[1]) for x, m in zip(xs, modulations, strict=True)]
         qks, vs = zip(*(stream.project(h) for stream, h in zip(streams, hs, strict=True)), strict=True)
         q, k = rotate(torch.cat(qks, dim=1), layout.cos, layout.sin).transpose(1, 3).unbind(2)  # [B, H, N, C] each
         v = torch.cat(vs, dim=1).transpose(1, 2)
+        bias = layout.bias
         if queries is not None:
             streams, xs, hs, q = streams[:1], [xs[0][:, :queries]], [hs[0][:, :queries]], q[:, :, :queries]
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=layout.key_bias)
+            modulations = [[part[:, :queries] for part in modulations[0]]]
+            bias = None if bias is None else bias[:, :, :queries]
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         parts = attended.transpose(1, 2).flatten(2).split([x.shape[1] for x in xs], dim=1)
-        rows = zip(streams, xs, hs, parts, modulations[: len(streams)], strict=True)
+        rows = zip(streams, xs, hs, parts, modulations, strict=True)
         return [stream.close(x, h, part, m) for stream, x, h, part, m in rows]

@@ -65,6 +65,12 @@ class ModelConfig:
     context: Literal["previous", "overlap"] = "overlap"
     """What rides beside the noisy motion: the frame before the window held over all of it (published), or the known
     frames of the overlap and then the last of them held."""
+    condition_attention: Literal["joint", "asymmetric"] = "joint"
+    """``joint``: all tokens attend to all (published). ``asymmetric``: conditions see neither the motion nor the noise
+    level, so their keys and values are the same at every step (OminiControl2, arXiv 2503.08280)."""
+    prior: bool = False
+    """Whether the flow starts about a linear reading of the audio tokens (a data-dependent coupling, arXiv 2310.03725)
+    rather than about the mean motion (published)."""
     motion_dim: int = 70
     identity_dim: int = 63
     emotions: int = 9
@@ -110,7 +116,7 @@ class ModelConfig:
     @classmethod
     def lite(cls, audio_dim: int = 241) -> Self:
         """The embedded default, 8.0 M parameters: real time on two cores."""
-        return cls(hidden=192, heads=6, plan=coarse_to_fine(1, 2, 4), audio_dim=audio_dim)
+        return cls(hidden=192, heads=6, plan=coarse_to_fine(1, 2, 4), audio_dim=audio_dim, prior=True)
 
     @classmethod
     def base(cls, audio_dim: int = 12 * 768, hidden: int = 768, heads: int = 12) -> Self:

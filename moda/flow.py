@@ -72,15 +72,15 @@ def draw_noise(
     return noise * scale
 
 
-def training_point(motion: Tensor, scale: Tensor, generator: torch.Generator, width: Tensor | None = None) -> FlowPoint:
-    """A random point per row of ``motion`` [B, T, D] (normalised); its ``velocity`` is the target of the network.
+def training_point(motion: Tensor, noise: Tensor, generator: torch.Generator) -> FlowPoint:
+    """A random point per row between ``motion`` and ``noise`` [B, T, D]; its ``velocity`` is the network's target.
 
     The noise levels are uniform and stratified over the batch, which lowers the variance of the loss.
     """
     batch = len(motion)
     strata = torch.randperm(batch, generator=generator, device=generator.device)
     sigma = (strata + torch.rand(batch, generator=generator, device=generator.device)) / batch
-    return FlowPoint.between(motion, draw_noise(tuple(motion.shape), scale, generator, width), sigma.to(motion))
+    return FlowPoint.between(motion, noise, sigma.to(motion))
 
 
 def uniform_sigmas(steps: int, shift: float = 1.0) -> list[float]:

@@ -83,5 +83,5 @@ class Head(nn.Module):
         self.linear = nn.Linear(hidden, out)
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
-        shift, scale = self.modulation(c)[:, None].chunk(2, dim=-1)
+        shift, scale = self.modulation(c).chunk(2, dim=-1)  # c [B, 1, D]
         return self.linear(modulate(rms_norm(x), shift, scale))

@@ -48,6 +48,7 @@ class MMDiT(nn.Module):
         self.time_in = Embedder(config.time_features, hidden)
         self.emotion_table = nn.Parameter(torch.empty(config.emotions, hidden))
         self.null_audio = nn.Parameter(torch.empty(config.audio_dim))
+        self.prior = nn.Linear(config.audio_dim, config.motion_dim).requires_grad_(False) if config.prior else None
         self.stages = nn.ModuleList(
             nn.ModuleList(
                 Block(stage.streams.split("|"), hidden, config.heads, config.mlp_ratio, stage.parallel)
@@ -61,7 +62,7 @@ class MMDiT(nn.Module):
     def initialise(self, generator: torch.Generator | None = None) -> None:
         """DiT's start: Xavier everywhere, and zero modulations and head, so that every block begins as the identity."""
         for name, parameter in self.named_parameters():
-            if "modulation" in name or name.startswith("head.") or name.endswith("bias"):
+            if "modulation" in name or name.startswith(("head.", "prior.")) or name.endswith("bias"):
                 nn.init.zeros_(parameter)
             elif name in ("emotion_table", "null_audio") or name.startswith("time_in"):
                 nn.init.normal_(parameter, std=0.02, generator=generator)
@@ -74,6 +75,10 @@ class MMDiT(nn.Module):
     ) -> Tensor:  # fmt: skip
         """Embed and predict in one call, as training does. See :meth:`embed` and :meth:`velocity`."""
         return self.velocity(x, sigma, context, self.embed(audio, emotion, identity, drop_audio))
+
+    def start(self, audio: Tensor, noise: Tensor) -> Tensor:
+        """Where the flow of a window begins: the noise [B, T, 70], about what the sound [B, T, A] alone foretells."""
+        return noise if self.prior is None else noise + self.prior(audio.to(self.prior.weight)).to(noise)
 
     def embed(self, audio: Tensor, emotion: Tensor, identity: Tensor, drop_audio: Tensor | None = None) -> Embedded:
         """Embed the conditions of a window.
@@ -99,22 +104,29 @@ class MMDiT(nn.Module):
         """
         frames = x.shape[1]
         time = self.time_in(sinusoid(1000.0 * sigma, self.config.time_features).to(x.dtype))
-        c = F.silu(time + embedded.emotion)
+        c = F.silu(time + embedded.emotion)[:, None]  # [B, 1, D]
+        still = F.silu(embedded.emotion)[:, None]
         tokens = {"motion": self.motion_in(torch.cat([context, x], dim=-1)), **embedded.tokens}
         for stage, blocks, layout in zip(self.config.plan, self.stages, embedded.layouts, strict=True):
             for modality in stage.rope:  # equal tokens part company where they are given positions
                 tokens[modality] = tokens[modality].expand(-1, self.config.tokens(modality, frames), -1)
             streams = [torch.cat([tokens[modality] for modality in group], dim=1) for group in stage.groups]
+            cs = [c] * len(streams)
+            if self.config.condition_attention == "asymmetric":
+                cs = [
+                    torch.cat([(c if m == "motion" else still).expand(-1, tokens[m].shape[1], -1) for m in group], dim=1)
+                    for group in stage.groups
+                ]
             final = blocks is self.stages[-1]
             for depth, block in enumerate(blocks.children(), 1):
-                streams = block(streams, c, layout, queries=frames if final and depth == stage.depth else None)
+                streams = block(streams, cs, layout, queries=frames if final and depth == stage.depth else None)
             if not final:
                 joint = torch.cat(streams, dim=1).split([tokens[modality].shape[1] for modality in stage.order], dim=1)
                 tokens = dict(zip(stage.order, joint, strict=True))
         return self.head(streams[0], c)
 
     def layouts(self, frames: int) -> tuple[Layout, ...]:
-        """Positions and key multiplicities of every stage for a window of ``frames``.
+        """Positions and attention biases of every stage for a window of ``frames``.
 
         ``repeat`` equal tokens without positions stay equal through joint attention, so one of them stands for all, as
         a key log(repeat) stronger; this is exact. The first stage that gives them positions expands them.
@@ -132,8 +144,12 @@ class MMDiT(nn.Module):
                 angles.append(angle if modality in stage.rope else torch.zeros_like(angle))
                 bias += [math.log(multiplicity)] * (n // multiplicity)
             angle = torch.cat(angles)[:, None, None].to(device)  # [N, 1, 1, C / 2]
-            key_bias = torch.tensor(bias, dtype=self.null_audio.dtype, device=device) if any(bias) else None
-            layouts.append(Layout(angle.cos(), angle.sin(), None if key_bias is None else key_bias[None, None, None]))
+            scores = torch.tensor(bias, dtype=self.null_audio.dtype, device=device)[None] if any(bias) else None
+            if config.condition_attention == "asymmetric":  # motion comes first: no condition looks at it
+                scores = torch.zeros(1, len(bias), device=device) if scores is None else scores
+                scores = scores.repeat(len(bias), 1).to(self.null_audio.dtype)
+                scores[frames:, :frames] = -torch.inf
+            layouts.append(Layout(angle.cos(), angle.sin(), None if scores is None else scores[None, None]))
         return tuple(layouts)
 
     @property

@@ -124,6 +124,7 @@ def _windows(
         context = hold(known if known.shape[1] and model.config.context == "overlap" else before, frames)
         mix = evaluate(conditions.emotion, window.start, window.start + frames)
         velocity = GuidedVelocity(model, config.guidance, window.audio.to(device)[None], identity, context, mix)
+        epsilon = model.start(window.audio.to(device)[None], epsilon)
         z = sample_window(velocity, epsilon, config, known if config.join == "pin" else None)
         if config.smooth_pose and config.join == "crossfade":
             z = smooth_pose(z)

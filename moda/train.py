@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from contracts import EMOTIONS, KEYPOINT_VERTICES
 from moda.checkpoint import save_checkpoint
 from moda.config import ModelConfig
-from moda.flow import motion_from, training_point
+from moda.flow import draw_noise, motion_from, training_point
 from moda.model import MMDiT
 from moda.motion import EXPRESSION, LIPS, MOTION_DIM, POSE, MotionSpace
 from moda.templates import speaking_templates
@@ -105,6 +105,20 @@ def mirror(motion: Tensor) -> Tensor:
     return torch.cat([flipped.flatten(-2), rest], dim=-1)
 
 
+@torch.no_grad()
+def fit_prior(prior: nn.Linear, examples: list[Example], space: MotionSpace, ridge: float = 0.03) -> None:
+    """Ridge regression of the normalised mouth on the audio tokens; what sound does not decide starts at the mean."""
+    tokens = torch.cat([example.tokens[example.valid] for example in examples]).double()
+    motion = torch.cat([space.normalise(example.motion[example.valid]) for example in examples]).double()
+    mouth = slice(0, CHEEKS.stop)
+    centre, mean = tokens.mean(0), motion[:, mouth].mean(0)
+    tokens -= centre
+    covariance = tokens.T @ tokens / len(tokens)
+    covariance += ridge * covariance.diagonal().mean() * torch.eye(len(covariance))
+    weight = torch.linalg.solve(covariance, tokens.T @ (motion[:, mouth] - mean) / len(tokens)).T
+    prior.weight[mouth], prior.bias[mouth] = weight.float(), (mean - weight @ centre).float()
+
+
 def channel_weights() -> Tensor:
     """[70] weight of each channel in the loss: the lips are what the product is judged by."""
     weights = torch.full((MOTION_DIM,), 0.7)
@@ -125,6 +139,8 @@ def train_motion(
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
         model = MMDiT(config)
+    if model.prior is not None:
+        fit_prior(model.prior, examples, space)
     average = copy.deepcopy(model).requires_grad_(False)
     optimiser = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     losses: dict[str, list[float]] = {}
@@ -162,7 +178,8 @@ def flow_loss(
 ) -> dict[str, Tensor]:
     """Rectified-flow loss, and on the implied motion x0 = x - sigma v its speed, acceleration and lip gap."""
     x0 = space.normalise(batch.motion)
-    point = training_point(x0, space.noise, generator, space.width)
+    noise = model.start(batch.tokens, draw_noise(tuple(x0.shape), space.noise, generator, space.width))
+    point = training_point(x0, noise, generator)
     drop = torch.rand(len(x0), generator=generator) < settings.drop_audio
     context = _context(x0, batch.known, space)
     with torch.autocast("cpu", settings.precision, enabled=settings.precision != torch.float32):

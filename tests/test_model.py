@@ -59,7 +59,7 @@ def test_a_new_block_is_the_identity(parallel: bool) -> None:
         torch.nn.init.zeros_(stream.modulation.weight)
         torch.nn.init.zeros_(stream.modulation.bias)
     xs = streams(5, 3)
-    for x, y in zip(xs, block(xs, torch.randn(2, 16), layout(5, 3)), strict=True):
+    for x, y in zip(xs, block(xs, [torch.randn(2, 1, 16)] * 2, layout(5, 3)), strict=True):
         assert torch.equal(x, y)
 
 
@@ -74,9 +74,9 @@ def test_streams_with_tied_weights_are_one_stream(parallel: bool) -> None:
     apart, joined = randomise(Block(["a", "b"], 16, 2, 4, parallel)), Block(["ab"], 16, 2, 4, parallel)
     apart.streams["b"].load_state_dict(apart.streams["a"].state_dict())
     joined.streams["ab"].load_state_dict(apart.streams["a"].state_dict())
-    xs, c = streams(5, 3), torch.randn(2, 16, generator=generator())
-    expected = torch.cat(apart(xs, c, layout(5, 3)), dim=1)
-    (got,) = joined([torch.cat(xs, dim=1)], c, layout(5, 3))
+    xs, c = streams(5, 3), torch.randn(2, 1, 16, generator=generator())
+    expected = torch.cat(apart(xs, [c, c], layout(5, 3)), dim=1)
+    (got,) = joined([torch.cat(xs, dim=1)], [c], layout(5, 3))
     torch.testing.assert_close(got, expected, rtol=0, atol=2e-6)
     assert not torch.allclose(expected, torch.cat(xs, dim=1), atol=0.1)
 
@@ -85,11 +85,26 @@ def test_streams_with_tied_weights_are_one_stream(parallel: bool) -> None:
 @pytest.mark.parametrize("names", [["a"], ["a", "b"]])
 def test_a_pruned_block_gives_the_same_first_tokens(names: list[str], parallel: bool) -> None:
     block = randomise(Block(names, 16, 2, 4, parallel))
-    xs, c = streams(*(7, 3)[: len(names)]), torch.randn(2, 16, generator=generator())
+    xs, c = streams(*(7, 3)[: len(names)]), torch.randn(2, 1, 16, generator=generator())
     place = layout(*(x.shape[1] for x in xs))
-    full, (pruned,) = block(xs, c, place), block(xs, c, place, queries=4)
+    cs = [c] * len(xs)
+    full, (pruned,) = block(xs, cs, place), block(xs, cs, place, queries=4)
     assert pruned.shape[1] == 4
     torch.testing.assert_close(pruned, full[0][:, :4], rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("attention", ["joint", "asymmetric"])
+def test_asymmetric_conditions_see_neither_motion_nor_noise(attention: str) -> None:
+    """The condition tokens that enter the last stage are caught there, under two motions and noise levels."""
+    config = replace(ModelConfig.tiny(), condition_attention=attention)
+    model = random_model(config)
+    caught: list[torch.Tensor] = []
+    last = model.stages[-1][0]
+    last.register_forward_pre_hook(lambda _module, args: caught.append(args[0][0][:, config.window :]))
+    inputs = random_inputs(config)
+    other = {**inputs, "x": inputs["x"] + 1, "sigma": 0.5 * inputs["sigma"]}
+    assert not torch.allclose(model(**inputs), model(**other), atol=1e-3)
+    assert torch.allclose(*caught, atol=1e-5) == (attention == "asymmetric")
 
 
 def test_conditions_may_come_in_any_order() -> None:
@@ -122,7 +137,7 @@ def uncollapsed(model: MMDiT, **conditions: torch.Tensor) -> tuple:
     tokens = {m: t.expand(-1, 80, -1) for m, t in embedded.tokens.items()}
 
     def spell_out(stage: Layout) -> Layout:
-        if stage.key_bias is None:
+        if stage.bias is None:
             return stage
         ones = torch.ones(320 - 160, *stage.cos.shape[1:])
         return Layout(torch.cat([stage.cos[:160], ones]), torch.cat([stage.sin[:160], 0 * ones]), None)
@@ -140,15 +155,15 @@ def test_one_token_stands_for_equal_ones() -> None:
     expected = model.velocity(**noisy, embedded=spelt_out)
     torch.testing.assert_close(model.velocity(**noisy, embedded=embedded), expected, rtol=0, atol=1e-5)
 
-    unbiased = replace(embedded, layouts=tuple(layout._replace(key_bias=None) for layout in embedded.layouts))
+    unbiased = replace(embedded, layouts=tuple(layout._replace(bias=None) for layout in embedded.layouts))
     error = (model.velocity(**noisy, embedded=unbiased) - expected).norm() / expected.norm()
     assert error > 0.01, "without the log of the multiplicity the result must differ"
 
 
 def test_single_condition_tokens_need_no_bias() -> None:
-    assert all(layout.key_bias is None for layout in MMDiT(ModelConfig.tiny()).layouts(80))
+    assert all(layout.bias is None for layout in MMDiT(ModelConfig.tiny()).layouts(80))
     with torch.device("meta"):
-        biases = [layout.key_bias is not None for layout in MMDiT(ModelConfig.base()).layouts(80)]
+        biases = [layout.bias is not None for layout in MMDiT(ModelConfig.base()).layouts(80)]
     assert biases == [True, False, False]
 
 

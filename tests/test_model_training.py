@@ -36,7 +36,7 @@ def test_one_clip_is_learnt_by_heart() -> None:
     batch, rest = 8, torch.zeros(1, 1, 70)
     losses = []
     for _ in range(200):
-        point = training_point(clip.expand(batch, -1, -1), torch.ones(70), g)
+        point = training_point(clip.expand(batch, -1, -1), torch.randn(batch, 80, 70, generator=g), g)
         v = model(
             point.x, point.sigma, hold(rest, 80).expand(batch, -1, -1), audio.expand(batch, -1, -1),
             emotion.expand(batch, -1), identity.expand(batch, -1),

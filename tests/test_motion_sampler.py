@@ -81,6 +81,9 @@ class Parrot:
     def __init__(self) -> None:
         self.config, self.null_audio = ModelConfig.tiny(70), torch.zeros(70)
 
+    def start(self, _audio: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        return noise
+
     def embed(self, audio: torch.Tensor, *_: torch.Tensor) -> ParrotEmbedded:
         return ParrotEmbedded(audio)
 
