@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.signal import istft, stft
 from torch import Tensor, nn
 
 from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
@@ -46,18 +47,14 @@ class Speech:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    steps: int = 2600
-    stop: int = 1400  # the schedule is that of `steps`, but held-out speakers gain nothing after this
+    steps: int = 5000
     batch: int = 12
     frames: int = 100  # 4 s
     learning_rate: float = 1.5e-3
     warmup: int = 100
     ema: float = 0.998
     seed: int = 0
-
-    @property
-    def last(self) -> int:
-        return min(self.steps, self.stop)
+    precision: torch.dtype = torch.float32  # of the network's arithmetic; parameters and losses stay float32
 
 
 def train_encoder(speech: list[Speech], heldout: list[Speech], out: Path, config: TrainConfig) -> None:
@@ -86,7 +83,7 @@ def _train(speech: list[Speech], heldout: list[Speech], out: Path, config: Train
         for group in optimiser.param_groups:
             group["lr"] = rate
         network.train()
-        losses = _losses(network, heads, batch, mel_weight=max(0.05, 0.5 * (1 - 3 * progress)))
+        losses = _losses(network, heads, batch, max(0.05, 0.5 * (1 - 3 * progress)), config.precision)
         total = torch.stack(list(losses.values())).sum()
         optimiser.zero_grad()
         total.backward()
@@ -99,7 +96,7 @@ def _train(speech: list[Speech], heldout: list[Speech], out: Path, config: Train
         if step % 50 == 0:
             parts = " ".join(f"{name} {value.item():.3f}" for name, value in losses.items())
             log.info("step %d %.0f s lr %.2e %s", step, time.monotonic() - began, rate, parts)
-        if (step + 1) % 200 == 0 or step + 1 == config.last:
+        if (step + 1) % 200 == 0 or step + 1 == config.steps:
             log.info("held out: %s", evaluate_encoder(average, heldout))
             save_lite(average, out, {"steps": str(step + 1), "seed": str(config.seed)})
 
@@ -122,9 +119,10 @@ def evaluate_encoder(network: LiteEncoder, heldout: list[Speech]) -> dict[str, f
 
 
 def _losses(
-    network: LiteEncoder, heads: nn.ModuleDict, batch: dict[str, Tensor], mel_weight: float
+    network: LiteEncoder, heads: nn.ModuleDict, batch: dict[str, Tensor], mel_weight: float, precision: torch.dtype
 ) -> dict[str, Tensor]:
-    features, hidden, logits, track = network(batch["waveform"])
+    with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+        features, hidden, logits, track = (part.float() for part in network(batch["waveform"]))
     mel = heads["mel"](features)
     target = log_mel(batch["waveform"]).flatten(2)  # [B, T, 4 * 40]
     losses = {"mel": mel_weight * F.mse_loss(mel, target)}
@@ -164,7 +162,7 @@ def _mel_filters() -> Tensor:
 def _batches(speech: list[Speech], config: TrainConfig, rng: np.random.Generator) -> Iterator[dict[str, Tensor]]:
     odds = np.array([item.weight for item in speech])
     odds /= odds.sum()
-    for _ in range(config.last):
+    for _ in range(config.steps):
         rows = [_excerpt(speech[i], config.frames, rng) for i in rng.choice(len(speech), config.batch, p=odds)]
         columns = zip(*rows, strict=True)
         names = ("waveform", "visemes", "articulation", "phonetic")
@@ -196,7 +194,7 @@ def _excerpt(item: Speech, frames: int, rng: np.random.Generator) -> tuple[np.nd
 
 
 def augment(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Room, microphone, line and level: none of them moves the lips. float32 [N] -> float32 [N], unit loudness."""
+    """Room, microphone, line, company and level: none of them moves the lips. float32 [N] -> [N], unit loudness."""
     size = len(sound)
     spectrum = np.fft.rfft(sound)
     hertz = np.fft.rfftfreq(size, 1 / SAMPLE_RATE)
@@ -217,6 +215,44 @@ def augment(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     level = loudness(sound)
     if rng.random() < 0.6:  # coloured noise
         noise = np.fft.rfft(rng.standard_normal(size)) / (hertz + 50) ** rng.uniform(0, 1)
-        noise = np.fft.irfft(noise, size)
-        sound = sound + (noise / noise.std() * level * 10 ** (-rng.uniform(6, 40) / 20)).astype(np.float32)
+        sound = sound + _beside(np.fft.irfft(noise, size), level, rng.uniform(6, 40))
+    if rng.random() < 0.15:
+        sound = sound + _beside(_music(size, rng), level, rng.uniform(6, 25))
+    if rng.random() < 0.15:  # codec
+        sound = _companded(sound, rng) if rng.random() < 0.5 else _thinned(sound, rng)
     return (sound / loudness(sound) * rng.uniform(0.85, 1.15)).astype(np.float32)
+
+
+def _beside(other: np.ndarray, level: float, decibels: float) -> np.ndarray:
+    """Another sound, so many decibels below speech of this level."""
+    return (other / (other.std() + 1e-9) * level * 10 ** (-decibels / 20)).astype(np.float32)
+
+
+def _music(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Plucked chords of a major scale, float [N]."""
+    music = np.zeros(size)
+    beat = int(SAMPLE_RATE * rng.uniform(0.2, 0.6))
+    root, scale = rng.uniform(80, 160), np.array([0, 2, 4, 5, 7, 9, 11, 12, 16, 19])
+    for begin in range(0, size, beat):
+        t = np.arange(min(3 * beat, size - begin)) / SAMPLE_RATE
+        for note in rng.choice(scale, 3):
+            pitch = root * 2 ** (note / 12 + rng.integers(0, 2))
+            tone = sum(np.sin(2 * np.pi * pitch * k * t) / k for k in range(1, 5))
+            music[begin : begin + len(t)] += tone * np.exp(-t * rng.uniform(2, 6))
+    return music
+
+
+def _companded(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Through a telephone codec: mu-law (ITU-T G.711) of 6 to 8 bits."""
+    peak, steps = np.abs(sound).max() + 1e-9, 2 ** int(rng.integers(5, 8))
+    small = np.sign(sound) * np.log1p(255 * np.abs(sound) / peak) / np.log(256)
+    small = np.rint(small * steps) / steps
+    return (np.sign(small) * (256 ** np.abs(small) - 1) / 255 * peak).astype(np.float32)
+
+
+def _thinned(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """As lossy codecs do: what is far below the loudest part of a moment's spectrum is left out."""
+    bins = stft(sound, nperseg=512)[2]
+    size = np.abs(bins)
+    bins[size < size.max(0) * 10 ** (-rng.uniform(25, 45) / 20)] = 0
+    return np.pad(istft(bins, nperseg=512)[1], (0, 512))[: len(sound)].astype(np.float32)

@@ -45,15 +45,15 @@ class EncoderError(ModaError):
 
 @dataclass(frozen=True)
 class LiteConfig:
-    """Shape of the embedded encoder: about 2.4 M parameters, one transformer frame per video frame."""
+    """Shape of the embedded encoder: about 4 M parameters, one transformer frame per video frame."""
 
     conv_dim: tuple[int, ...] = (32, 48, 64, 96, 128, 160, 192, 192)
     conv_kernel: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2, 2)
     conv_stride: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2, 2)  # product 640: 25 Hz
-    hidden: int = 192
+    hidden: int = 256
     layers: int = 4
     heads: int = 4
-    mlp: int = 768
+    mlp: int = 1024
     positions: int = 31  # kernel of the positional convolution, in frames
 
     def wav2vec2(self) -> Wav2Vec2Config:
@@ -204,6 +204,10 @@ class AudioEncoder:
             )
             if end == frames:
                 return
+
+    def hear(self, waveform: np.ndarray) -> Tensor:
+        """All tokens [T, A] of a recording [N] at once."""
+        return torch.cat([self.tokens(features) for features in self.stream(waveform)])
 
     def tokens(self, features: AudioFeatures) -> Tensor:
         """What the motion generator reads of the features: [T, A], all parts side by side."""

@@ -53,8 +53,7 @@ class Example:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    steps: int = 4400
-    stop: int = 3000  # the schedule is that of `steps`, but held-out speakers gain nothing after this
+    steps: int = 3000
     batch: int = 16
     learning_rate: float = 7e-4
     warmup: int = 200
@@ -65,10 +64,6 @@ class TrainConfig:
     neutral: float = 0.3
     seed: int = 0
     precision: torch.dtype = torch.float32  # of the network's arithmetic; parameters and losses stay float32
-
-    @property
-    def last(self) -> int:
-        return min(self.steps, self.stop)
 
 
 @dataclass(frozen=True)
@@ -165,7 +160,7 @@ def train_motion(
         if step % 50 == 0:
             means = " ".join(f"{name} {np.mean(values[-50:]):.3f}" for name, values in losses.items())
             log.info("step %d %.0f s lr %.2e %s", step, time.monotonic() - began, rate, means)
-        if (step + 1) % 200 == 0 or step + 1 == settings.last:
+        if (step + 1) % 200 == 0 or step + 1 == settings.steps:
             with torch.no_grad():
                 scores = _heldout_loss(average, space, heldout, settings)
             log.info("held out: %s", " ".join(f"{name} {value:.3f}" for name, value in scores.items()))
@@ -210,7 +205,7 @@ def batches(examples: list[Example], window: int, settings: TrainConfig, rng: np
     odds = np.array([example.weight for example in examples])
     odds /= odds.sum()
     templates = torch.from_numpy(speaking_templates())
-    for _ in range(settings.last):
+    for _ in range(settings.steps):
         chosen = [examples[i] for i in rng.choice(len(examples), settings.batch, p=odds)]
         yield _stack([_window(example, window, templates, settings, rng) for example in chosen])
 

@@ -3,41 +3,47 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-train = typer.Typer(no_args_is_help=True, help="Train the embedded networks from scratch.")
+if TYPE_CHECKING:
+    import torch
 
-FORTUNES = Path("/usr/share/games/fortunes")  # where Debian puts them
+train = typer.Typer(no_args_is_help=True, help="Train the embedded networks from scratch.")
 
 Corpus = Annotated[Path, typer.Argument(metavar="SET", help="A motion set: manifest.jsonl and npz/.")]
 Work = Annotated[Path, typer.Option(help="Where teacher labels are kept between runs.")]
 Seed = Annotated[int, typer.Option(help="The same seed and data give the same weights.")]
 Threads = Annotated[int, typer.Option(min=1, help="Processor cores to use.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Fewer steps than the recipe's, to try things.")]
+Bf16 = Annotated[bool, typer.Option("--bf16", help="bfloat16 arithmetic: twice as fast where the CPU has it.")]
 
 
 @train.command()
 def encoder(
     corpus: Corpus,
     out: Annotated[Path, typer.Option("--output", "-o", help="The weights, a .safetensors file.")],
+    speech: Annotated[
+        Path | None, typer.Option(help="A folder of `moda train speech`; without it, less is heard.")
+    ] = None,
     work: Work = Path("runs"),
-    texts: Annotated[Path, typer.Option(help="Sentences to synthesise, a folder of Debian's fortunes.")] = FORTUNES,
-    minutes: Annotated[float, typer.Option(min=0, help="Synthesised speech to add; 0 for none.")] = 60.0,
-    steps: Annotated[int | None, typer.Option(min=1, help="Fewer steps than the recipe's, to try things.")] = None,
+    steps: Steps = None,
     seed: Seed = 0,
     threads: Threads = 2,
+    bf16: Bf16 = False,
 ) -> None:
-    """The audio encoder (needs the extra `moda[train]` and espeak-ng)."""
+    """The audio encoder (needs requirements-train.txt)."""
     from encoders.train import TrainConfig
     from pipelines.train import encoder as run
     from pipelines.video import check_output
 
     _start(threads)
-    config = TrainConfig(seed=seed) if steps is None else TrainConfig(steps=steps, stop=steps, seed=seed)
     check_output(out, ".safetensors")
-    run(corpus, work, out, texts, minutes, config)
+    config = TrainConfig(seed=seed, precision=_precision(bf16))
+    run(corpus, speech, work, out, config if steps is None else replace(config, steps=steps))
 
 
 @train.command()
@@ -45,28 +51,21 @@ def motion(
     corpus: Corpus,
     out: Annotated[Path, typer.Option("--output", "-o", help="The weights, a .safetensors file.")],
     listener: Annotated[Path | None, typer.Option("--encoder", help="Audio encoder; the embedded one.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Fewer steps than the recipe's, to try things.")] = None,
+    steps: Steps = None,
     seed: Seed = 0,
     threads: Threads = 2,
-    bf16: Annotated[
-        bool, typer.Option("--bf16", help="bfloat16 arithmetic: twice as fast where the CPU has it.")
-    ] = False,
+    bf16: Bf16 = False,
 ) -> None:
     """The motion generator, heard through an audio encoder."""
-    import torch
-
     from encoders.wav2vec import EMBEDDED
     from moda.train import TrainConfig
     from pipelines.train import motion as run
     from pipelines.video import check_output
 
     _start(threads)
-    precision = torch.bfloat16 if bf16 else torch.float32
-    config = TrainConfig(seed=seed, precision=precision)
-    if steps is not None:
-        config = TrainConfig(steps=steps, stop=steps, seed=seed, precision=precision)
     check_output(out, ".safetensors")
-    run(corpus, out, listener or EMBEDDED, config)
+    config = TrainConfig(seed=seed, precision=_precision(bf16))
+    run(corpus, out, listener or EMBEDDED, config if steps is None else replace(config, steps=steps))
 
 
 def evaluate(
@@ -101,3 +100,9 @@ def _start(threads: int) -> None:
 
     torch.set_num_threads(threads)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+
+
+def _precision(bf16: bool) -> torch.dtype:
+    import torch
+
+    return torch.bfloat16 if bf16 else torch.float32

@@ -18,6 +18,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from contracts import SAMPLES_PER_FRAME, ModaError
+from encoders.train import augment
 
 #: Inner-lip gap (OC) that a speaker's 95th percentile is scaled to: people differ twofold in how far they open.
 LOUD_GAP = 0.25
@@ -90,6 +91,33 @@ def part(speaker: str) -> str:
     """``train``, ``tune`` or ``test``: a sixth of the speakers each for the latter two, by a hash of the name, so that
     the split never moves."""
     return {0: "test", 4: "tune"}.get(int(hashlib.sha1(speaker.encode()).hexdigest(), 16) % 6, "train")
+
+
+@dataclass(frozen=True)
+class Retake:
+    """A clip as if recorded again: in another room, through another microphone, spoken a little faster or slower."""
+
+    clip: Clip
+    waveform: np.ndarray  # float32 [640 T']
+    at: np.ndarray  # [T'] the frame of the clip, between frames, that each frame shows
+
+    def track(self, values: np.ndarray) -> np.ndarray:
+        """What was known of the clip, [T, C] -> float32 [T', C]."""
+        low = np.floor(self.at).astype(int)
+        part = (self.at - low)[:, None]
+        high = np.minimum(low + 1, len(values) - 1)
+        return (values[low] * (1 - part) + values[high] * part).astype(np.float32)
+
+    @property
+    def valid(self) -> np.ndarray:
+        return self.clip.valid[np.rint(self.at).astype(int)]
+
+
+def retake(clip: Clip, rng: np.random.Generator) -> Retake:
+    frames = round(len(clip) / rng.uniform(0.88, 1.14))
+    samples = np.linspace(0, len(clip.waveform) - 1, frames * SAMPLES_PER_FRAME)
+    waveform = np.interp(samples, np.arange(len(clip.waveform)), clip.waveform).astype(np.float32)
+    return Retake(clip, augment(waveform, rng), np.linspace(0, len(clip) - 1, frames))
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

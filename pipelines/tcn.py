@@ -15,6 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from encoders.train import log_mel
+from encoders.wav2vec import loudness
+
 
 @dataclass(frozen=True)
 class TcnExample:
@@ -76,6 +79,12 @@ class Tcn(nn.Module):
     def predict(self, features: Tensor) -> np.ndarray:
         """features [T, F] -> track [T, C] in units."""
         return (self(features[None].float())[0] * self.std + self.mean).numpy()
+
+
+def mel_features(waveform: np.ndarray) -> Tensor:
+    """waveform float32 [640 T] -> [T, 160]: four log-mel spectra a frame, free of level and of the line's colour."""
+    level = (waveform - waveform.mean()) / loudness(waveform)
+    return log_mel(torch.from_numpy(level.astype(np.float32))[None])[0].flatten(1)
 
 
 def train_tcn(examples: list[TcnExample], config: TcnConfig) -> Tcn:

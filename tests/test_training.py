@@ -179,7 +179,7 @@ def test_encoder_training_writes_an_encoder_that_loads(tmp_path: Path) -> None:
         np.full((frames, 40), np.nan, np.float32), 1.0,
     )  # fmt: skip
     train_encoder([item], [item], tmp_path / "e.safetensors", EncoderTrainConfig(steps=2, batch=2, frames=25))
-    assert load_lite(tmp_path / "e.safetensors").config.hidden == 192
+    assert load_lite(tmp_path / "e.safetensors").config.hidden == 256
 
 
 def test_augmentation_keeps_length_and_brings_unit_loudness() -> None:

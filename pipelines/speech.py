@@ -1,0 +1,337 @@
+"""Labelled speech to train the audio encoder on besides footage: who says which sound when, in many voices.
+
+    moda train speech -o FOLDER [--minutes N]
+
+A folder holds `manifest.jsonl`, one line a recording (name, source, language, voice, seconds), and `npz/NAME.npz`:
+audio int16 [640 T] at 16 kHz, visemes int8 [T] (index into encoders.visemes.VISEMES, -1 not known), rows float16
+[T, 191] (hama's phone log posteriors), at 25 frames a second. A run that was interrupted, or that asks for more, goes
+on where the last one stopped. Five sources; what is not installed is left out, and said so:
+
+    prompts    what people recorded for telephone exchanges (Debian's asterisk-core-sounds-* and asterisk-prompt-*)
+    flite, festival, espeak, kokoro    speech synthesis reading sentences (pipelines/texts.py)
+"""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import json
+import logging
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, ModaError
+from encoders import voices
+from encoders.media import AudioError, load_audio
+from encoders.teachers import Espeak, PhoneReader, Segment, TeacherError
+from encoders.train import UNKNOWN
+from encoders.visemes import VISEME_INDEX, VISEMES, frame_labels, phone_visemes
+from moda.files import replacing
+from pipelines import texts
+
+log = logging.getLogger(__name__)
+
+#: Share of the minutes that each source is to give, in the order they are made: the quickest first.
+SHARES = {"prompts": 0.43, "flite": 0.07, "festival": 0.07, "espeak": 0.215, "kokoro": 0.215}
+#: espeak-ng's voices and the texts they read: those whose phones `encoders.visemes` knows.
+ESPEAK_VOICES = {
+    "en-us": "en", "en": "en", "es": "es", "de": "de", "it": "it", "pt": "pt", "pt-br": "pt", "pl": "pl", "cs": "cs",
+    "el": "el", "fi": "fi", "fr": "fr", "hi": "hi", "hu": "hu", "id": "id", "ko": "ko", "nb": "nb", "nl": "nl",
+    "ro": "ro", "ru": "ru", "sv": "sv", "tr": "tr", "uk": "uk", "vi": "vi",
+}  # fmt: skip
+ESPEAK_VARIANTS = ("", *(f"+f{n}" for n in range(1, 6)), *(f"+m{n}" for n in range(1, 8)))
+KOKORO_TEXTS = {"en-us": "en", "en-gb": "en", "es": "es", "fr-fr": "fr", "hi": "hi", "it": "it", "pt-br": "pt"}
+
+PROMPT_MINUTES = 12.0  # of one speaker
+PROMPT_BYTES = {".g722": 8000, ".gsm": 1650, ".wav": 16_000}  # a second
+_NO_SPEECH = re.compile(r"beep|tone|silence|monkeys|ring", re.IGNORECASE)
+FAILURES = 20  # in a row, and a source is given up
+SECONDS = (1.0, 60.0)  # shortest and longest recording
+
+
+@dataclass(frozen=True)
+class Spoken:
+    language: str
+    voice: str
+    waveform: np.ndarray  # float32 [N] at 16 kHz
+    segments: list[Segment] | None  # None: nobody knows which phone is where
+
+
+@dataclass(frozen=True)
+class SpeechSources:
+    """Where to find what the sources need."""
+
+    fortunes: Path
+    messages: Path
+    prompts: Path
+    kokoro: tuple[Path, ...] = ()
+
+
+class Take(NamedTuple):
+    name: str
+    speak: Callable[[], Spoken]
+
+
+class Recording(NamedTuple):
+    """One recording of a folder that `write_speech` made."""
+
+    name: str
+    source: str
+    language: str
+    voice: str
+    waveform: np.ndarray  # float32 [640 T]
+    visemes: np.ndarray  # int64 [T], UNKNOWN where not known
+    rows: np.ndarray  # float32 [T, 191]
+
+
+class SpeechError(ModaError):
+    """A folder of speech that cannot be read."""
+
+
+def write_speech(
+    folder: Path, sources: SpeechSources, minutes: float, seed: int, only: tuple[str, ...] = tuple(SHARES)
+) -> None:
+    """Make `minutes` of labelled speech, each source in `only` its share. Raises TeacherError without hama."""
+    reader = PhoneReader()
+    reader.log_probabilities(np.zeros(SAMPLE_RATE, np.float32))  # missing? say so at once
+    for source in only:
+        try:
+            takes = _TAKES[source](sources, reader, seed)
+        except TeacherError as error:
+            log.warning("%s is left out: %s", source, error)
+            continue
+        _record(folder, source, takes, reader, 60 * minutes * SHARES[source])
+
+
+def _record(folder: Path, source: str, takes: Iterator[Take], reader: PhoneReader, wanted: float) -> None:
+    done = {row["name"]: row["seconds"] for row in manifest(folder) if row["source"] == source}
+    seconds, failures = sum(done.values()), 0
+    (folder / "npz").mkdir(parents=True, exist_ok=True)
+    for name, speak in takes:
+        if seconds >= wanted or failures == FAILURES:
+            break
+        if name in done:
+            continue
+        try:
+            spoken = speak()
+            length = _store(folder, source, name, spoken, reader)
+        except (TeacherError, AudioError) as error:
+            log.info("%s: %s", name, error)
+            failures += 1
+            continue
+        seconds, failures = seconds + length, 0
+    log.info("%s: %.1f minutes", source, seconds / 60)
+
+
+def _store(folder: Path, source: str, name: str, spoken: Spoken, reader: PhoneReader) -> float:
+    """Label and keep one recording; its seconds."""
+    frames = len(spoken.waveform) // SAMPLES_PER_FRAME
+    if not SECONDS[0] <= frames / FPS <= SECONDS[1]:
+        raise TeacherError(f"{frames / FPS:.1f} s is no length to learn from")
+    waveform = spoken.waveform[: frames * SAMPLES_PER_FRAME]
+    waveform = waveform / max(1.0, float(np.abs(waveform).max()))
+    visemes = frame_labels(spoken.segments, frames, FPS) if spoken.segments else [UNKNOWN] * frames
+    with replacing(folder / "npz" / f"{name}.npz") as part, part.open("wb") as file:
+        np.savez(
+            file,
+            audio=np.rint(waveform * 32767).astype(np.int16),
+            visemes=np.array(visemes, np.int8),
+            rows=phone_rows(reader, waveform).astype(np.float16),
+        )
+    row = {"name": name, "source": source, "language": spoken.language, "voice": spoken.voice}
+    with (folder / ".lock").open("w") as lock:  # another run may be at another source
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        rows = [*manifest(folder), row | {"seconds": round(frames / FPS, 2)}]
+        with replacing(folder / "manifest.jsonl") as part:
+            part.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+    return frames / FPS
+
+
+def phone_rows(reader: PhoneReader, waveform: np.ndarray) -> np.ndarray:
+    """hama's phone log posteriors at 25 Hz: waveform float32 [640 T] -> float32 [T, 191], at least -12."""
+    frames = len(waveform) // SAMPLES_PER_FRAME
+    rows = reader.log_probabilities(waveform)  # 50 Hz
+    rows = np.pad(rows, ((0, max(0, 2 * frames - len(rows))), (0, 0)), mode="edge")[: 2 * frames]
+    return np.maximum(np.logaddexp(rows[0::2], rows[1::2]) - np.log(2), -12)
+
+
+def manifest(folder: Path) -> list[dict]:
+    """Rows of a folder's manifest; none where there is no folder yet. Raises SpeechError."""
+    path = folder / "manifest.jsonl"
+    try:
+        return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
+    except (OSError, ValueError) as error:
+        raise SpeechError(f"{path} is no manifest of speech ({error}); make the folder anew") from None
+
+
+def load_speech(folder: Path) -> Iterator[Recording]:
+    """The recordings of a folder, one after another. Raises SpeechError."""
+    rows = manifest(folder)
+    if not rows:
+        raise SpeechError(f"no labelled speech in {folder}; make some with `moda train speech -o {folder}`")
+    for row in rows:
+        try:
+            with np.load(folder / "npz" / f"{row['name']}.npz") as stored:
+                waveform = stored["audio"].astype(np.float32) / 32768
+                visemes, phones = stored["visemes"].astype(np.int64), stored["rows"].astype(np.float32)
+            yield Recording(row["name"], row["source"], row["language"], row["voice"], waveform, visemes, phones)
+        except (OSError, ValueError, KeyError) as error:
+            raise SpeechError(f"a recording of {folder} cannot be read ({error}); make the folder anew") from None
+
+
+# --- sources: names of recordings, and how each is spoken ---
+
+Speaker = Callable[[np.random.Generator], Spoken]
+
+
+def _endless(source: str, seed: int, speak: Speaker) -> Iterator[Take]:
+    """Recording k depends on the source, the seed and k alone."""
+    for k in itertools.count():
+        rng = np.random.default_rng([seed, zlib.crc32(source.encode()), k])
+        yield Take(f"{source}-{seed}-{k:05d}", partial(speak, rng))
+
+
+def _text(sentences: list[str], rng: np.random.Generator) -> str:
+    return " ".join(rng.choice(sentences, 2))
+
+
+def _flite(sources: SpeechSources, reader: PhoneReader, seed: int) -> Iterator[Take]:
+    english = texts.fortunes(sources.fortunes)["en"]
+    voices.flite("installed", voices.FLITE_VOICES[0])
+
+    def speak(rng: np.random.Generator) -> Spoken:
+        voice, text = str(rng.choice(voices.FLITE_VOICES)), _text(english, rng)
+        said = voices.flite(text, voice, rng.uniform(0.85, 1.25))
+        return Spoken("en-us", voice, said.waveform, said.segments)
+
+    return _endless("flite", seed, speak)
+
+
+def _festival(sources: SpeechSources, reader: PhoneReader, seed: int) -> Iterator[Take]:
+    known = texts.fortunes(sources.fortunes) | {"cs": texts.messages(sources.messages).get("cs", [])}
+    installed = {voice: language for voice, language in voices.festival_voices().items() if known.get(language[:2])}
+
+    def speak(rng: np.random.Generator) -> Spoken:
+        voice = str(rng.choice(sorted(installed)))
+        text = _text(known[installed[voice][:2]], rng)
+        said = voices.festival(text, voice, rng.uniform(0.85, 1.25))
+        return Spoken(installed[voice], voice, said.waveform, said.segments)
+
+    return _endless("festival", seed, speak)
+
+
+def _espeak(sources: SpeechSources, reader: PhoneReader, seed: int) -> Iterator[Take]:
+    engine, known = Espeak(), texts.messages(sources.messages) | texts.fortunes(sources.fortunes)
+    languages = [voice for voice, language in ESPEAK_VOICES.items() if language in known]
+
+    def speak(rng: np.random.Generator) -> Spoken:
+        language = str(rng.choice(languages))
+        voice = language + str(rng.choice(ESPEAK_VARIANTS))
+        rate, pitch, spread = rng.integers((120, 20, 30), (220, 85, 80)).tolist()
+        said = engine.speak(_text(known[ESPEAK_VOICES[language]], rng), voice, rate, pitch, spread)
+        return Spoken(language, voice, said.waveform, said.segments)
+
+    return _endless("espeak", seed, speak)
+
+
+def _kokoro(sources: SpeechSources, reader: PhoneReader, seed: int) -> Iterator[Take]:
+    engine, known = voices.Kokoro(sources.kokoro), texts.messages(sources.messages) | texts.fortunes(sources.fortunes)
+    languages = [language for language, text in KOKORO_TEXTS.items() if text in known]
+
+    def speak(rng: np.random.Generator) -> Spoken:
+        language = str(rng.choice(languages))
+        voice, style = engine.style(language, rng)
+        said = engine.speak(_text(known[KOKORO_TEXTS[language]], rng), language, style, rng.uniform(0.85, 1.2))
+        return Spoken(language, voice, said.waveform, said.segments)
+
+    return _endless("kokoro", seed, speak)
+
+
+def _prompts(sources: SpeechSources, reader: PhoneReader, seed: int) -> Iterator[Take]:
+    """Prompts of each speaker joined in a random order, the speakers taking turns."""
+    folders = sorted(sources.prompts.iterdir()) if sources.prompts.is_dir() else []
+    speakers = [path for path in folders if not path.is_symlink() and re.match("[a-z]{2}(_|$)", path.name)]
+    plans = []
+    for index, speaker in enumerate(speakers):
+        rng = np.random.default_rng([seed, index])
+        plans.append([partial(_join, speaker.name, files, pauses, reader) for files, pauses in plan_prompts(speaker, rng)])
+    if not any(plans):
+        raise TeacherError(f"no prompts in {sources.prompts}; apt-get install asterisk-core-sounds-en-g722")
+    takes = []
+    for k, turn in enumerate(itertools.zip_longest(*plans)):
+        named = zip(speakers, turn, strict=True)
+        takes += [Take(f"prompts-{speaker.name}-{seed}-{k:03d}", speak) for speaker, speak in named if speak is not None]
+    return iter(takes)
+
+
+def plan_prompts(speaker: Path, rng: np.random.Generator) -> list[tuple[list[Path], np.ndarray]]:
+    """Recordings of 6 to 15 s or one long prompt, PROMPT_MINUTES in all: their files, and the pauses between [s]."""
+    files = [path for path in sorted(speaker.rglob("*")) if path.suffix in PROMPT_BYTES and not path.is_symlink()]
+    files = [path for path in files if not _NO_SPEECH.search(str(path.relative_to(speaker)))]
+    plan: list[tuple[list[Path], np.ndarray]] = []
+    joined: list[Path] = []
+    length, total, target = 0.0, 0.0, rng.uniform(6, 13)
+    for index in rng.permutation(len(files)):
+        joined.append(files[index])
+        length += files[index].stat().st_size / PROMPT_BYTES[files[index].suffix]
+        if length >= target:
+            plan.append((joined, rng.uniform(0.1, 0.4, len(joined) - 1)))
+            total, joined, length, target = total + length, [], 0.0, rng.uniform(6, 13)
+        if total >= 60 * PROMPT_MINUTES:
+            break
+    return plan
+
+
+def _join(voice: str, files: list[Path], pauses: np.ndarray, reader: PhoneReader) -> Spoken:
+    language, pieces = voice[:2], []
+    for path in files:
+        with suppress(AudioError):  # the packages hold a few damaged files
+            pieces.append(_decode(path))
+    pauses = pauses[: len(pieces) - 1]
+    if language != "en":  # the aligner's phones are English
+        return Spoken(language, voice, join(pieces, pauses), None)
+    # one at a time: an aligner that is lost in one prompt is lost in all that follow it
+    aligned = [(piece, found) for piece in pieces if (found := reader.segments(piece))]
+    if not aligned:
+        raise TeacherError("reader and aligner disagree on what is said")
+    lengths = np.array([len(piece) / SAMPLE_RATE for piece, _ in aligned])
+    pauses = pauses[: len(aligned) - 1]
+    begins = np.concatenate([[0.0], np.cumsum(lengths[:-1] + pauses)])
+    segments = [
+        (phone, begin + at, end + at)
+        for at, (_, found) in zip(begins.tolist(), aligned, strict=True)
+        for phone, begin, end in found
+    ]
+    return Spoken(language, voice, join([piece for piece, _ in aligned], pauses), segments)
+
+
+def join(pieces: list[np.ndarray], pauses: np.ndarray) -> np.ndarray:
+    """Waveforms one after another, silent for `pauses` [s] between. Raises TeacherError where there are none."""
+    if not pieces:
+        raise TeacherError("none of the prompts can be read")
+    gaps = [np.zeros(round(pause * SAMPLE_RATE), np.float32) for pause in pauses]
+    return np.concatenate([pieces[0], *itertools.chain.from_iterable(zip(gaps, pieces[1:], strict=True))])
+
+
+def _decode(path: Path) -> np.ndarray:
+    """A prompt at 16 kHz. G.722 has no header for PyAV to know it by."""
+    if path.suffix != ".g722":
+        return load_audio(path)
+    import av
+
+    with av.open(str(path), format="g722") as container:
+        blocks = [frame.to_ndarray().ravel() for frame in container.decode(audio=0)]
+    return np.concatenate(blocks).astype(np.float32) / 32768
+
+
+_TAKES: dict[str, Callable[[SpeechSources, PhoneReader, int], Iterator[Take]]] = {
+    "prompts": _prompts, "flite": _flite, "festival": _festival, "espeak": _espeak, "kokoro": _kokoro,
+}  # fmt: skip
