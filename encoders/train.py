@@ -129,7 +129,7 @@ def _losses(
     losses["viseme"] = 0.5 * F.cross_entropy(
         logits.flatten(0, 1), batch["visemes"].flatten(), ignore_index=UNKNOWN, label_smoothing=0.05
     )
-    losses["phonetic"] = 0.3 * _masked_mse(heads["phonetic"](hidden), batch["phonetic"])
+    losses["phonetic"] = _masked_mse(heads["phonetic"](hidden), batch["phonetic"])
     wanted = batch["articulation"]
     losses["articulation"] = _masked_mse(track[..., :-1], wanted[..., :-1])
     losses["gap"] = _masked_mse(track[..., -1:], wanted[..., -1:])

@@ -68,9 +68,9 @@ class ModelConfig:
     condition_attention: Literal["joint", "asymmetric"] = "joint"
     """``joint``: all tokens attend to all (published). ``asymmetric``: conditions see neither the motion nor the noise
     level, so their keys and values are the same at every step (OminiControl2, arXiv 2503.08280)."""
-    prior: bool = False
-    """Whether the flow starts about a linear reading of the audio tokens (a data-dependent coupling, arXiv 2310.03725)
-    rather than about the mean motion (published)."""
+    prior: int = 0
+    """The last so many numbers of an audio token foretell the motion: the flow starts about a linear reading of them
+    (a data-dependent coupling, arXiv 2310.03725). With none it starts about the mean motion (published)."""
     motion_dim: int = 70
     identity_dim: int = 63
     emotions: int = 9
@@ -114,9 +114,9 @@ class ModelConfig:
         return cls(hidden=32, heads=2, plan=coarse_to_fine(1, 1, 1), audio_dim=audio_dim)
 
     @classmethod
-    def lite(cls, audio_dim: int = 241) -> Self:
+    def lite(cls, audio_dim: int = 305) -> Self:
         """The embedded default, 8.0 M parameters: real time on two cores."""
-        return cls(hidden=192, heads=6, plan=coarse_to_fine(1, 2, 4), audio_dim=audio_dim, prior=True)
+        return cls(hidden=192, heads=6, plan=coarse_to_fine(1, 2, 4), audio_dim=audio_dim, prior=34)
 
     @classmethod
     def base(cls, audio_dim: int = 12 * 768, hidden: int = 768, heads: int = 12) -> Self:

@@ -48,7 +48,7 @@ class MMDiT(nn.Module):
         self.time_in = Embedder(config.time_features, hidden)
         self.emotion_table = nn.Parameter(torch.empty(config.emotions, hidden))
         self.null_audio = nn.Parameter(torch.empty(config.audio_dim))
-        self.prior = nn.Linear(config.audio_dim, config.motion_dim).requires_grad_(False) if config.prior else None
+        self.prior = nn.Linear(config.prior, config.motion_dim).requires_grad_(False) if config.prior else None
         self.stages = nn.ModuleList(
             nn.ModuleList(
                 Block(stage.streams.split("|"), hidden, config.heads, config.mlp_ratio, stage.parallel)
@@ -78,7 +78,9 @@ class MMDiT(nn.Module):
 
     def start(self, audio: Tensor, noise: Tensor) -> Tensor:
         """Where the flow of a window begins: the noise [B, T, 70], about what the sound [B, T, A] alone foretells."""
-        return noise if self.prior is None else noise + self.prior(audio.to(self.prior.weight)).to(noise)
+        if self.prior is None:
+            return noise
+        return noise + self.prior(audio[..., -self.config.prior :].to(self.prior.weight)).to(noise)
 
     def embed(self, audio: Tensor, emotion: Tensor, identity: Tensor, drop_audio: Tensor | None = None) -> Embedded:
         """Embed the conditions of a window.

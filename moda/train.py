@@ -1,8 +1,9 @@
 """Training of the motion generator: rectified flow on real talking motion.
 
-What the sound decides, the lips, starts from little noise and weighs most; what it does not decide, head, brows, lids
-and gaze, starts from full noise, so that one sample follows the articulation and is free elsewhere. Emotion labels act
-through the emotion templates, mixed into the targets in proportion to the intensity.
+What the sound decides, the lips, starts from little noise about what it foretells, and weighs most; what it does not decide, head, brows, lids
+and gaze, starts from full noise, so that one sample follows the articulation and is free elsewhere. Emotion labels are
+what the faces show, little as a rule, and act through the emotion templates, mixed into the targets in proportion to
+the intensity.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class Example:
     motion: Tensor  # [T, 70] in units
     valid: Tensor  # bool [T]: the face was seen
     identity: Tensor  # [63]
+    emotion: Tensor  # [T, 9] weights over the emotions that the face shows
     steady: bool  # the head pose is good enough to learn from
     weight: float  # how often it is drawn
 
@@ -61,7 +63,8 @@ class TrainConfig:
     overlap: int = 16
     drop_audio: float = 0.1
     drop_emotion: float = 0.2
-    neutral: float = 0.3
+    drop_identity: float = 0.1
+    unmixed: float = 0.3  # windows under the label of what the face shows, without a template
     seed: int = 0
     precision: torch.dtype = torch.float32  # of the network's arithmetic; parameters and losses stay float32
 
@@ -102,8 +105,8 @@ def mirror(motion: Tensor) -> Tensor:
 
 @torch.no_grad()
 def fit_prior(prior: nn.Linear, examples: list[Example], space: MotionSpace, ridge: float = 0.03) -> None:
-    """Ridge regression of the normalised mouth on the audio tokens; what sound does not decide starts at the mean."""
-    tokens = torch.cat([example.tokens[example.valid] for example in examples]).double()
+    """Ridge regression of the normalised mouth on the audio; what sound does not decide starts at the mean."""
+    tokens = torch.cat([example.tokens[example.valid, -prior.in_features :] for example in examples]).double()
     motion = torch.cat([space.normalise(example.motion[example.valid]) for example in examples]).double()
     mouth = slice(0, CHEEKS.stop)
     centre, mean = tokens.mean(0), motion[:, mouth].mean(0)
@@ -220,16 +223,14 @@ def _window(example: Example, window: int, templates: Tensor, settings: TrainCon
     valid = nn.functional.pad(example.valid[part], (0, missing)).float()
     if rng.random() < 0.5:
         motion = mirror(motion)
-    emotion = torch.zeros(len(EMOTIONS))
+    emotion = example.emotion[part].mean(0)
     kind = rng.random()
     if kind < settings.drop_emotion:
-        emotion[NONE] = 1.0
-    elif kind < settings.drop_emotion + settings.neutral:
-        emotion[NEUTRAL] = 1.0
-    else:
+        emotion = torch.eye(len(EMOTIONS))[NONE]
+    elif kind > settings.drop_emotion + settings.unmixed:
         label = int(rng.choice([i for i in range(NONE) if i != NEUTRAL]))
         intensity = float(rng.uniform(0.2, 1.0))
-        emotion[NEUTRAL], emotion[label] = 1 - intensity, intensity
+        emotion = (1 - intensity) * emotion + intensity * torch.eye(len(EMOTIONS))[label]
         motion = motion + intensity * templates[label]
     known = settings.overlap if rng.random() < 0.7 else 0
     weight = valid[:, None].expand(-1, MOTION_DIM).clone()
@@ -237,6 +238,8 @@ def _window(example: Example, window: int, templates: Tensor, settings: TrainCon
     if not example.steady:
         weight[:, POSE] = 0.0
     identity = example.identity + torch.from_numpy(rng.normal(0, 0.01, 63).astype(np.float32))
+    if rng.random() < settings.drop_identity:
+        identity = torch.zeros_like(identity)
     return Batch(tokens, motion, weight, identity, emotion, torch.tensor(known))
 
 

@@ -19,6 +19,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from contracts import SAMPLES_PER_FRAME, ModaError
 from encoders.train import augment
+from pipelines.emotions import pseudo_emotion, resting
 
 #: Inner-lip gap (OC) that a speaker's 95th percentile is scaled to: people differ twofold in how far they open.
 LOUD_GAP = 0.25
@@ -43,6 +44,7 @@ class Clip:
     blendshapes: np.ndarray  # float32 [T, 52]
     valid: np.ndarray  # bool [T]: the face was seen
     identity: np.ndarray  # float32 [63]
+    emotion: np.ndarray  # float32 [T, 9] what the face shows, and what the footage says if it does
     steady: bool  # the face is large enough for its head motion to be believed
 
     def __len__(self) -> int:
@@ -65,7 +67,11 @@ def load_corpus(folder: Path) -> list[Clip]:
         rows = [json.loads(line) for line in manifest.read_text().splitlines()]
         arrays = {row["name"]: _arrays(folder / "npz" / f"{row['name']}.npz") for row in rows}
         gains = _mouth_gains([(row["speaker"], arrays[row["name"]]["exp"]) for row in rows])
-        return [_clip(row, arrays[row["name"]], gains[row["speaker"]]) for row in rows]
+        shapes: dict[str, list[np.ndarray]] = {}
+        for row in rows:
+            shapes.setdefault(row["speaker"], []).append(_blendshapes(arrays[row["name"]]))
+        rest = {speaker: resting(tracks) for speaker, tracks in shapes.items()}
+        return [_clip(row, arrays[row["name"]], gains[row["speaker"]], rest[row["speaker"]]) for row in rows]
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise CorpusError(f"{folder} is no motion set ({error}); pipelines/corpus.py describes the format") from error
 
@@ -134,7 +140,11 @@ def _mouth_gains(expressions: list[tuple[str, np.ndarray]]) -> dict[str, float]:
     return {speaker: float(np.clip(LOUD_GAP / max(value, 1e-3), 0.6, 1.6)) for speaker, value in loud.items()}
 
 
-def _clip(row: dict, arrays: dict[str, np.ndarray], gain: float) -> Clip:
+def _blendshapes(arrays: dict[str, np.ndarray]) -> np.ndarray:
+    return arrays["blendshapes"].astype(np.float32) / 255
+
+
+def _clip(row: dict, arrays: dict[str, np.ndarray], gain: float, rest: np.ndarray) -> Clip:
     frames = len(arrays["exp"])
     expression = arrays["exp"].astype(np.float32)
     expression[:, :MOUTH_KEYPOINTS] *= gain
@@ -150,8 +160,9 @@ def _clip(row: dict, arrays: dict[str, np.ndarray], gain: float) -> Clip:
     audio[: len(heard)] = heard
     return Clip(
         name=row["name"], speaker=row["speaker"], language=row["language"], waveform=audio, motion=motion,
-        blendshapes=arrays["blendshapes"].astype(np.float32) / 255, valid=arrays["ok"].astype(bool),
-        identity=arrays["neutral"].astype(np.float32).reshape(63), steady=row["face_px"] >= 100,
+        blendshapes=_blendshapes(arrays), valid=arrays["ok"].astype(bool),
+        identity=arrays["neutral"].astype(np.float32).reshape(63),
+        emotion=pseudo_emotion(_blendshapes(arrays), row.get("emotion"), rest), steady=row["face_px"] >= 100,
     )  # fmt: skip
 
 

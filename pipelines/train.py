@@ -143,18 +143,16 @@ def _examples(clips: list[Clip], listener: AudioEncoder, rng: np.random.Generato
     """Clips as the generator hears them; with a generator of chance, in another room and at another tempo each time."""
     examples = []
     for clip, weight in zip(clips, speaker_weights(clips), strict=True):
-        waveform, motion_, valid = clip.waveform, clip.motion, clip.valid
-        if rng is not None:
-            take = retake(clip, rng)
-            waveform, motion_, valid = take.waveform, take.track(clip.motion), take.valid
+        take = Retake(clip, clip.waveform, np.arange(len(clip))) if rng is None else retake(clip, rng)
         examples.append(
             Example(
-                listener.hear(waveform).half(),
-                torch.from_numpy(motion_),
-                torch.from_numpy(valid),
-                torch.from_numpy(clip.identity),
-                clip.steady,
-                weight,
+                tokens=listener.hear(take.waveform).half(),
+                motion=torch.from_numpy(take.track(clip.motion)),
+                valid=torch.from_numpy(take.valid),
+                identity=torch.from_numpy(clip.identity),
+                emotion=torch.from_numpy(take.track(clip.emotion)),
+                steady=clip.steady,
+                weight=weight,
             )
         )
     return examples

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from moda.train import (
     Example,
     TrainConfig,
     batches,
+    fit_prior,
     flow_loss,
     lip_gap,
     lite_space,
@@ -64,7 +66,8 @@ def examples(frames: int = 100, count: int = 2, audio_dim: int = 8) -> list[Exam
         motion = 0.05 * torch.randn(frames, 70, generator=generator)
         motion[:, 63] += 1.0
         tokens = torch.randn(frames, audio_dim, generator=generator)
-        made.append(Example(tokens, motion, torch.ones(frames, dtype=torch.bool), torch.zeros(63), True, 1.0))
+        shown = torch.eye(9)[NEUTRAL].expand(frames, -1)
+        made.append(Example(tokens, motion, torch.ones(frames, dtype=torch.bool), torch.zeros(63), shown, True, 1.0))
     return made
 
 
@@ -140,6 +143,19 @@ def test_batches_mix_the_template_by_intensity_and_skip_the_given_frames() -> No
 def test_short_clips_are_padded_and_the_padding_does_not_count() -> None:
     batch = next(iter(batches(examples(frames=50), 80, TrainConfig(steps=1, batch=4), np.random.default_rng(0))))
     assert batch.motion.shape == (4, 80, 70) and batch.weight[:, 50:].sum() == 0
+
+
+def test_the_flow_starts_about_the_mouth_that_the_sound_foretells() -> None:
+    data = examples(frames=400)
+    reading = torch.randn(27, 5)
+    data = [replace(e, motion=torch.cat([e.tokens[:, -5:] @ reading.T, e.motion[:, 27:]], 1)) for e in data]
+    space = lite_space(data)
+    model = MMDiT(replace(ModelConfig.tiny(), prior=5))
+    fit_prior(model.prior, data, space, ridge=1e-6)
+    noise = torch.randn(1, 400, 70)
+    start = model.start(data[0].tokens[None], noise)[0] - noise[0]
+    torch.testing.assert_close(start[:, :27], space.normalise(data[0].motion)[:, :27], atol=0.02, rtol=0.02)
+    assert not start[:, 33:].any()
 
 
 def test_loss_of_the_true_velocity_is_zero() -> None:
