@@ -165,6 +165,8 @@ class Espeak:
         encoded = text.encode()
         self._library.espeak_Synth(encoded, len(encoded) + 1, 0, 1, 0, 1, None, None)
         self._library.espeak_Synchronize()
+        if not self._audio:
+            raise TeacherError("espeak-ng said nothing")
         audio = np.concatenate(self._audio).astype(np.float32) / 32768
         ends = [begin for _, begin in self._phones[1:]] + [len(audio) / self._rate]
         segments = [(phone, begin, end) for (phone, begin), end in zip(self._phones, ends, strict=True) if end > begin]

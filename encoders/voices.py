@@ -38,8 +38,8 @@ KOKORO_LANGUAGES = {"en-us": "a", "en-gb": "b", "es": "e", "fr-fr": "f", "hi": "
 #: espeak-ng IPA -> Kokoro's alphabet, where affricates and English diphthongs are single symbols.
 _AFFRICATES = {"t^ʃ": "ʧ", "d^ʒ": "ʤ", "t^s": "ʦ", "d^z": "ʣ"}
 _ENGLISH = {
-    "ʔn\u0329": "tᵊn", "ʔ": "t", "a^ɪ": "I", "a^ʊ": "W", "e^ɪ": "A", "ɔ^ɪ": "Y", "ə^l": "ᵊl", "ɚ": "əɹ", "r": "ɹ", "x": "k",
-    "ç": "k", "ɐ": "ə", "ɬ": "l", "\u0303": "",
+    "ʔn\u0329": "tᵊn", "ʔ": "t", "a^ɪ": "I", "a^ʊ": "W", "e^ɪ": "A", "ɔ^ɪ": "Y", "ə^l": "ᵊl", "ɚ": "əɹ", "r": "ɹ",
+    "x": "k", "ç": "k", "ɐ": "ə", "ɬ": "l", "\u0303": "",
 }  # fmt: skip
 _AMERICAN = {"o^ʊ": "O", "ɜːɹ": "ɜɹ", "ɜː": "ɜɹ", "ɪə": "iə", "ː": ""}
 _BRITISH = {"e^ə": "ɛː", "iə": "ɪə", "ə^ʊ": "Q"}
@@ -74,7 +74,7 @@ def kokoro_segments(symbols: Sequence[str], frames: np.ndarray) -> list[Segment]
             shared = begin if shared is None else shared
         elif symbol == " " or symbol in _PAUSES:
             shared = None
-        elif not symbol.isalpha() or unicodedata.category(symbol) == "Lm" and symbol not in _SYMBOLS:
+        elif not symbol.isalpha() or (unicodedata.category(symbol) == "Lm" and symbol not in _SYMBOLS):
             if found:
                 found[-1] = (*found[-1][:2], end)
         else:
@@ -221,7 +221,8 @@ def festival_voices() -> dict[str, str]:
     listed = _run(["festival", "-b", "(print (voice.list))"]).decode("latin-1")
     found = {voice: row[0] for voice, row in FESTIVAL_VOICES.items() if voice in re.findall(r"[\w-]+", listed)}
     if not found:
-        raise TeacherError(f"festival has no voice; apt-get install {' '.join(row[2] for row in FESTIVAL_VOICES.values())}")
+        packages = " ".join(package for _, _, package in FESTIVAL_VOICES.values())
+        raise TeacherError(f"festival has no voice; apt-get install {packages}")
     return found
 
 

@@ -13,7 +13,6 @@ on where the last one stopped. Five sources; what is not installed is left out, 
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import json
 import logging
@@ -27,13 +26,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from filelock import FileLock
 
 from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, ModaError
 from encoders import voices
 from encoders.media import AudioError, load_audio
 from encoders.teachers import Espeak, PhoneReader, Segment, TeacherError
 from encoders.train import UNKNOWN
-from encoders.visemes import VISEME_INDEX, VISEMES, frame_labels, phone_visemes
+from encoders.visemes import frame_labels
 from moda.files import replacing
 from pipelines import texts
 
@@ -147,8 +147,7 @@ def _store(folder: Path, source: str, name: str, spoken: Spoken, reader: PhoneRe
             rows=phone_rows(reader, waveform).astype(np.float16),
         )
     row = {"name": name, "source": source, "language": spoken.language, "voice": spoken.voice}
-    with (folder / ".lock").open("w") as lock:  # another run may be at another source
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(folder / ".lock"):  # another run may be at another source
         rows = [*manifest(folder), row | {"seconds": round(frames / FPS, 2)}]
         with replacing(folder / "manifest.jsonl") as part:
             part.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
@@ -259,17 +258,16 @@ def _prompts(sources: SpeechSources, reader: PhoneReader, seed: int) -> Iterator
     """Prompts of each speaker joined in a random order, the speakers taking turns."""
     folders = sorted(sources.prompts.iterdir()) if sources.prompts.is_dir() else []
     speakers = [path for path in folders if not path.is_symlink() and re.match("[a-z]{2}(_|$)", path.name)]
-    plans = []
-    for index, speaker in enumerate(speakers):
-        rng = np.random.default_rng([seed, index])
-        plans.append([partial(_join, speaker.name, files, pauses, reader) for files, pauses in plan_prompts(speaker, rng)])
-    if not any(plans):
-        raise TeacherError(f"no prompts in {sources.prompts}; apt-get install asterisk-core-sounds-en-g722")
     takes = []
-    for k, turn in enumerate(itertools.zip_longest(*plans)):
-        named = zip(speakers, turn, strict=True)
-        takes += [Take(f"prompts-{speaker.name}-{seed}-{k:03d}", speak) for speaker, speak in named if speak is not None]
-    return iter(takes)
+    for index, speaker in enumerate(speakers):
+        plan = plan_prompts(speaker, np.random.default_rng([seed, index]))
+        names = (f"prompts-{speaker.name}-{seed}-{k:03d}" for k in itertools.count())
+        speak = (partial(_join, speaker.name, files, pauses, reader) for files, pauses in plan)
+        takes.append(list(map(Take, names, speak)))
+    if not any(takes):
+        raise TeacherError(f"no prompts in {sources.prompts}; apt-get install asterisk-core-sounds-en-g722")
+    turns = itertools.chain.from_iterable(itertools.zip_longest(*takes))
+    return (take for take in turns if take is not None)
 
 
 def plan_prompts(speaker: Path, rng: np.random.Generator) -> list[tuple[list[Path], np.ndarray]]:
@@ -327,9 +325,12 @@ def _decode(path: Path) -> np.ndarray:
         return load_audio(path)
     import av
 
-    with av.open(str(path), format="g722") as container:
-        blocks = [frame.to_ndarray().ravel() for frame in container.decode(audio=0)]
-    return np.concatenate(blocks).astype(np.float32) / 32768
+    try:
+        with av.open(str(path), format="g722") as container:
+            blocks = [frame.to_ndarray().ravel() for frame in container.decode(audio=0)]
+        return np.concatenate(blocks).astype(np.float32) / 32768
+    except (av.FFmpegError, ValueError) as error:  # ValueError: not one block
+        raise AudioError(f"{path} is not a readable recording ({error})") from None
 
 
 _TAKES: dict[str, Callable[[SpeechSources, PhoneReader, int], Iterator[Take]]] = {
