@@ -77,6 +77,10 @@ def talk(
     ] = None,
     guidance: Annotated[float | None, typer.Option(min=0, help="How hard the speech is followed; 1 is plain.")] = None,
     emotion_guidance: Annotated[float | None, typer.Option(min=0, help="How hard the emotion is followed.")] = None,
+    head_motion: Annotated[float, typer.Option(help="How far the head moves, 0 (still) to 2.")] = 1.0,
+    blink_rate: Annotated[float, typer.Option(help="How often the eyes blink, 0 (never) to 2 (twice as often).")] = 1.0,
+    mouth: Annotated[float, typer.Option(help="How far the mouth opens, 0 (shut) to 2.")] = 1.0,
+    expression: Annotated[float, typer.Option(help="How far brows, cheeks and smile go, 0 (at rest) to 2.")] = 1.0,
     size: Size = 512,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     save_motion: SaveMotion = None,
@@ -90,6 +94,7 @@ def talk(
     given: dict[str, Any] = {"steps": steps, "guidance": guidance, "emotion_guidance": emotion_guidance}
     options = TalkOptions(
         emotion=emotion, seed=seed, size=size, face=face, save_motion=save_motion,
+        head_motion=head_motion, blink_rate=blink_rate, mouth=mouth, expression=expression,
         **{name: value for name, value in given.items() if value is not None},  # the rest as the model likes it
     )  # fmt: skip
     _run(TalkingHead(device).talk(portrait, audio, out, options), out)

@@ -10,6 +10,7 @@ import torch
 from contracts import Conditions, EmotionTimeline
 from encoders.visemes import VISEME_INDEX
 from encoders.wav2vec import AudioEncoder
+from moda.knobs import Knobs
 from moda.model import MMDiT
 from moda.motion import MotionSpace
 from moda.pauses import CONTEXT, pause_gate, shut_lips
@@ -18,11 +19,12 @@ from moda.sampler import SamplerConfig, sample
 
 def perform(
     listener: AudioEncoder, model: MMDiT, space: MotionSpace, waveform: np.ndarray, identity: np.ndarray,
-    emotion: EmotionTimeline, config: SamplerConfig, generator: torch.Generator,
+    emotion: EmotionTimeline, config: SamplerConfig, generator: torch.Generator, knobs: Knobs | None = None,
 ) -> Iterator[np.ndarray]:  # fmt: skip
     """Motion for a 16 kHz waveform [N]: chunks [n, 70] in units, ceil(N / 640) frames in all.
 
-    identity: [63] canonical keypoints. Raises EmotionError, MotionError.
+    identity: [63] canonical keypoints; knobs: turned before the lips are brought together. Raises EmotionError,
+    MotionError.
     """
     silence = np.zeros(0, np.float32)  # of what has been heard; the sampler listens ahead
 
@@ -34,9 +36,11 @@ def perform(
             yield listener.tokens(features)
 
     conditions = Conditions(tokens(), torch.from_numpy(identity), emotion)
+    chunks: Iterator[np.ndarray] = (chunk.numpy() for chunk in sample(model, space, conditions, config, generator))
+    if knobs is not None and knobs != Knobs() and space.name == "mesh":
+        chunks = knobs.turn(chunks, np.random.default_rng(generator.initial_seed()))
     done = 0
-    for chunk in sample(model, space, conditions, config, generator):
-        motion = chunk.numpy()
+    for motion in chunks:
         if len(silence) and space.name == "mesh":
             first = max(0, done - CONTEXT)
             gate = pause_gate(silence[first : done + len(motion) + CONTEXT])

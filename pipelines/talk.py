@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from encoders.media import frame_count, load_audio
 from encoders.wav2vec import AudioEncoder
 from moda.checkpoint import load_checkpoint
 from moda.guidance import Guidance
+from moda.knobs import LARGEST, Knobs
 from moda.render import MeshRenderer, check_size
 from moda.sampler import SamplerConfig
 from pipelines.device import choose_device
@@ -51,6 +52,14 @@ class TalkOptions:
     """How hard the speech is followed; 1 is the model itself."""
     emotion_guidance: float = SamplerConfig().guidance.emotion
     """How hard the emotion is followed; 1 is the model itself."""
+    head_motion: float = 1.0
+    """0 to 2: how far the head moves; 0 keeps it still."""
+    blink_rate: float = 1.0
+    """0 to 2: how often the eyes blink; 0 is never, 2 twice as often as the model would."""
+    mouth: float = 1.0
+    """0 to 2: how far the mouth opens and the lips travel; 0 keeps them shut."""
+    expression: float = 1.0
+    """0 to 2: how far brows, cheeks, squint and smile go; 0 keeps them at rest."""
     size: int = 512
     """Side of the square video, px."""
     face: int | None = None
@@ -63,9 +72,17 @@ class TalkOptions:
             raise OptionError(f"{self.steps} steps make no motion; give 1 or more")
         if not all(math.isfinite(scale) and scale >= 0 for scale in (self.guidance, self.emotion_guidance)):
             raise OptionError("a guidance scale is a number of 0 or more; 1 is the model itself")
+        for knob in fields(Knobs):
+            value = getattr(self, knob.name)
+            if not 0 <= value <= LARGEST:  # not a number is outside as well
+                raise OptionError(f"{knob.name} {value:g} is outside 0..{LARGEST:g}; 1 is the model itself, 0 is off")
         if not 0 <= self.seed < 2**63:
             raise OptionError(f"{self.seed} is no seed; give a whole number from 0 to {2**63 - 1}")
         check_size(self.size)
+
+    @property
+    def knobs(self) -> Knobs:
+        return Knobs(**{knob.name: getattr(self, knob.name) for knob in fields(Knobs)})
 
 
 class TalkingHead:
@@ -106,7 +123,9 @@ class TalkingHead:
         config = SamplerConfig(steps=options.steps, guidance=Guidance(options.guidance, options.emotion_guidance))
         chance = torch.Generator().manual_seed(options.seed)
         identity = encode_identity(face)
-        chunks = perform(self.listener, self.model, self.space, waveform, identity, emotion, config, chance)
+        chunks = perform(
+            self.listener, self.model, self.space, waveform, identity, emotion, config, chance, options.knobs
+        )
 
         film = Film(face, out, options.size, motion_file, sound=audio)
         yield from film.shoot(self.renderer, chunks, frame_count(len(waveform)), self.space.name)
