@@ -47,7 +47,7 @@ class Speech:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    steps: int = 5000
+    steps: int = 3000
     batch: int = 12
     frames: int = 100  # 4 s
     learning_rate: float = 1.5e-3

@@ -55,7 +55,7 @@ class Example:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    steps: int = 3000
+    steps: int = 2000
     batch: int = 16
     learning_rate: float = 7e-4
     warmup: int = 200

@@ -91,11 +91,9 @@ def motion(corpus: Path, out: Path, encoder_weights: Path, config: MotionTrainCo
     """Train the motion generator on a motion set, heard through the audio encoder in `encoder_weights`."""
     training, tuning, _ = split(load_corpus(corpus))
     listener = AudioEncoder.embedded(path=encoder_weights)
-    rng = np.random.default_rng(config.seed)
-    examples = [example for clips in [training] * VARIANTS for example in _examples(clips, listener, rng)]
-    log.info("%d recordings, %d examples, %d of other speakers", len(training), len(examples), len(tuning))
-    shape = ModelConfig.lite(audio_dim=listener.token_dim)
-    train_motion(examples, _examples(tuning, listener, None), shape, out, config)
+    examples, watched = motion_examples(training, listener, config.seed), motion_examples(tuning, listener)
+    log.info("%d examples, %d of other speakers", len(examples), len(watched))
+    train_motion(examples, watched, ModelConfig.lite(audio_dim=listener.token_dim), out, config)
 
 
 def train_teacher(clips: list[Clip], phones: dict[str, np.ndarray], seed: int) -> Tcn:
@@ -139,23 +137,26 @@ def labelled_speech(
     return items
 
 
-def _examples(clips: list[Clip], listener: AudioEncoder, rng: np.random.Generator | None) -> list[Example]:
-    """Clips as the generator hears them; with a generator of chance, in another room and at another tempo each time."""
-    examples = []
-    for clip, weight in zip(clips, speaker_weights(clips), strict=True):
-        take = Retake(clip, clip.waveform, np.arange(len(clip))) if rng is None else retake(clip, rng)
-        examples.append(
-            Example(
-                tokens=listener.hear(take.waveform).half(),
-                motion=torch.from_numpy(take.track(clip.motion)),
-                valid=torch.from_numpy(take.valid),
-                identity=torch.from_numpy(clip.identity),
-                emotion=torch.from_numpy(take.track(clip.emotion)),
-                steady=clip.steady,
-                weight=weight,
-            )
+def motion_examples(clips: list[Clip], listener: AudioEncoder, seed: int | None = None) -> list[Example]:
+    """Clips as the generator hears them; with a seed, VARIANTS times, in another room and at another tempo each."""
+    if seed is None:
+        takes = [Retake(clip, clip.waveform, np.arange(len(clip))) for clip in clips]
+    else:
+        rng = np.random.default_rng(seed)
+        takes = [retake(clip, rng) for _ in range(VARIANTS) for clip in clips]
+    weights = {clip.name: weight for clip, weight in zip(clips, speaker_weights(clips), strict=True)}
+    return [
+        Example(
+            tokens=listener.hear(take.waveform).half(),
+            motion=torch.from_numpy(take.track(take.clip.motion)),
+            valid=torch.from_numpy(take.valid),
+            identity=torch.from_numpy(take.clip.identity),
+            emotion=torch.from_numpy(take.track(take.clip.emotion)),
+            steady=take.clip.steady,
+            weight=weights[take.clip.name],
         )
-    return examples
+        for take in takes
+    ]
 
 
 def speaker_weights(clips: list[Clip]) -> list[float]:
