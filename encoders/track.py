@@ -143,22 +143,39 @@ def _frames(container: InputContainer, stream: VideoStream) -> Iterator[tuple[fl
 
 
 def _track(frames: Iterator[tuple[float, Array]], landmarker: FaceLandmarker) -> Iterator[tuple[float, Array]]:
-    """Second and sample [CHANNELS] of each frame; NaN where there is no face.
+    """Second and sample [CHANNELS] of each frame; NaN where there is no face."""
+    follower = FaceFollower(landmarker)
+    for time, image in frames:
+        face = follower.find(time, image)
+        yield time, np.full(CHANNELS, np.nan) if face is None else _sample(face)
+
+
+class FaceFollower:
+    """The face largest at the start, from picture to picture.
 
     Still-image detection on a crop that follows the face: MediaPipe's own tracking of videos lags by a quarter of a
     frame and flattens blinks, and smoothing without lag is easy afterwards.
     """
-    last: Landmarks | None = None
-    searched = -math.inf
-    for time, image in frames:
-        face = last and landmark_on_crop(landmarker, image, last)
+
+    def __init__(self, landmarker: FaceLandmarker) -> None:
+        self._landmarker = landmarker
+        self._last: Landmarks | None = None
+        self._searched = -math.inf
+
+    def find(self, time: float, image: Array) -> Landmarks | None:
+        """The face in the picture of second ``time``, uint8 [H, W, 3] RGB; None where there is none."""
+        face = self._last and landmark_on_crop(self._landmarker, image, self._last)
         if face is None:
-            thorough = time - searched >= SEARCH_EVERY
-            searched = time if thorough else searched
-            found = find_faces(landmarker, image, tiles=thorough)
+            thorough = time - self._searched >= SEARCH_EVERY
+            self._searched = time if thorough else self._searched
+            found = find_faces(self._landmarker, image, tiles=thorough)
             face = max(found, key=lambda candidate: candidate.area, default=None)
-        last = face or last
-        yield time, np.full(CHANNELS, np.nan) if face is None else _sample(face)
+        self._last = face or self._last
+        return face
+
+    def forget(self) -> None:
+        """Search anew: the picture has changed."""
+        self._last, self._searched = None, -math.inf
 
 
 def _sample(face: Landmarks) -> Array:
