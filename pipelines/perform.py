@@ -1,8 +1,9 @@
-"""Speech to motion: listen, sample, and let the lips rest in the pauses."""
+"""Speech to motion: listen, sample, turn the knobs, and bring the lips together where the sound says so."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 import torch
@@ -10,11 +11,13 @@ import torch
 from contracts import Conditions, EmotionTimeline
 from encoders.visemes import VISEME_INDEX
 from encoders.wav2vec import AudioEncoder
+from moda.closures import CONTEXT, close_lips
 from moda.knobs import Knobs
 from moda.model import MMDiT
-from moda.motion import MotionSpace
-from moda.pauses import CONTEXT, pause_gate, shut_lips
+from moda.motion import MOTION_DIM, MotionSpace
 from moda.sampler import SamplerConfig, sample
+
+_CUES = [VISEME_INDEX["sil"], VISEME_INDEX["PP"]]
 
 
 def perform(
@@ -26,24 +29,31 @@ def perform(
     identity: [63] canonical keypoints; knobs: turned before the lips are brought together. Raises EmotionError,
     MotionError.
     """
-    silence = np.zeros(0, np.float32)  # of what has been heard; the sampler listens ahead
+    heard = np.zeros((0, len(_CUES)), np.float32)  # posteriors of silence and bilabials; the sampler listens ahead
 
     def tokens() -> Iterator[torch.Tensor]:
-        nonlocal silence
+        nonlocal heard
         for features in listener.stream(waveform):
             if features.visemes is not None:
-                silence = np.concatenate([silence, features.visemes[:, VISEME_INDEX["sil"]].float().cpu().numpy()])
+                heard = np.concatenate([heard, features.visemes[:, _CUES].float().cpu().numpy()])
             yield listener.tokens(features)
 
     conditions = Conditions(tokens(), torch.from_numpy(identity), emotion)
     chunks: Iterator[np.ndarray] = (chunk.numpy() for chunk in sample(model, space, conditions, config, generator))
     if knobs is not None and knobs != Knobs() and space.name == "mesh":
         chunks = knobs.turn(chunks, np.random.default_rng(generator.initial_seed()))
-    done = 0
-    for motion in chunks:
-        if len(silence) and space.name == "mesh":
-            first = max(0, done - CONTEXT)
-            gate = pause_gate(silence[first : done + len(motion) + CONTEXT])
-            motion = shut_lips(motion, gate[done - first : done - first + len(motion)])
-        done += len(motion)
-        yield motion
+    held, first, done = np.zeros((0, MOTION_DIM), np.float32), 0, 0  # held[0] is frame `first`; `done` are given out
+    for chunk in chain(chunks, [None]):
+        if chunk is not None:
+            if not len(heard) or space.name != "mesh":
+                yield chunk
+                continue
+            held = np.concatenate([held, chunk])
+        end = first + len(held)
+        ready = end if chunk is None else min(end, len(heard)) - CONTEXT
+        if ready > done:
+            silence, bilabial = heard[first:end].T
+            yield close_lips(held, silence, bilabial)[done - first : ready - first]
+            done = ready
+            drop = max(done - CONTEXT - first, 0)
+            held, first = held[drop:], first + drop
