@@ -3,8 +3,8 @@
 A network that draws lips smoothly leaves many a closure a little open, so where the audio encoder hears a bilabial the
 lips are made to touch, after all smoothing (a hard rule as of JALI, Edwards et al. 2016, doi 10.1145/2897824.2925984).
 And the people the embedded model learned from keep their lips a little apart in the short pauses of their footage, as
-the model would in a long one: in silence of a second or more, or at either end, the lips are brought together. The rest
-of the face keeps its expression, and head and eyes live on.
+the model would in a long one: in silence of a second or more (.7 s at either end) the lips are brought together. The
+rest of the face keeps its expression, and head and eyes live on.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from scipy.ndimage import binary_opening, gaussian_filter1d, maximum_filter1d
 from contracts import KEYPOINT_VERTICES
 
 SHORTEST = 25  # frames; in shorter pauses people keep their lips apart, ready to go on
+AT_ENDS = 18  # frames; silence that opens or ends a recording counts from here
 RAMP = 1.6  # frames, standard deviation: the mouth takes about 0.2 s to shut and to open again
 CONTEXT = SHORTEST + 7  # frames on either side that a frame depends on
 TOUCHING = 0.002  # OC: the renderer shows nothing between lips under .003
@@ -56,8 +57,9 @@ def close_lips(
 
 def pause_gate(silence: np.ndarray) -> np.ndarray:
     """Probability of silence [T] -> how far the lips rest [T], 0 while there is speech, 1 inside a pause."""
-    edges = np.pad(silence > 0.5, SHORTEST, mode="edge")
-    pauses = binary_opening(edges, np.ones(SHORTEST))[SHORTEST:-SHORTEST]
+    beyond = SHORTEST - AT_ENDS
+    edges = np.pad(silence > 0.5, beyond, mode="edge")
+    pauses = binary_opening(edges, np.ones(SHORTEST))[beyond:-beyond]
     return gaussian_filter1d(pauses.astype(np.float32), RAMP, mode="nearest")
 
 

@@ -13,7 +13,7 @@ from encoders.media import load_audio
 from encoders.visemes import VISEME_INDEX
 from encoders.wav2vec import AudioEncoder
 from moda.checkpoint import load_checkpoint
-from moda.closures import CONTEXT, SHORTEST, TOUCHING, SealRule, close_lips, pause_gate, seal_gate, shut_lips
+from moda.closures import AT_ENDS, CONTEXT, SHORTEST, TOUCHING, SealRule, close_lips, pause_gate, seal_gate, shut_lips
 from moda.sampler import SamplerConfig
 from moda.train import lip_gap
 from pipelines.perform import perform
@@ -30,11 +30,13 @@ def test_a_pause_is_long_and_a_closure_is_not() -> None:
     assert np.abs(np.diff(gate)).max() < 0.3  # no pop
 
 
-def test_silence_at_the_ends_counts_from_the_first_frame_to_the_last() -> None:
-    silence = np.zeros(60, np.float32)
-    silence[:3] = silence[-3:] = 1
+def test_silence_at_the_ends_counts_sooner() -> None:
+    silence = np.zeros(100, np.float32)
+    silence[:AT_ENDS] = silence[-AT_ENDS:] = 1
     gate = pause_gate(silence)
-    assert gate[0] > 0.9 and gate[-1] > 0.9 and gate[20:40].max() < 0.01
+    assert gate[0] > 0.99 and gate[-1] > 0.99 and gate[30:70].max() < 0.01
+    silence[AT_ENDS - 1] = silence[-AT_ENDS] = 0
+    assert not pause_gate(silence).any()
 
 
 def test_a_gate_needs_no_more_than_its_context() -> None:
@@ -113,17 +115,18 @@ def test_frames_need_no_more_than_their_context() -> None:
 def test_the_embedded_model_touches_where_it_hears_a_bilabial() -> None:
     listener, (model, space) = AudioEncoder.embedded(), load_checkpoint(EMBEDDED)
     voice = load_audio(Path(__file__).parents[1] / "examples" / "voice_en.wav")[: 5 * 16_000]
-    chance = torch.Generator().manual_seed(0)
-    chunks = perform(
-        listener, model, space, voice, np.zeros(63, np.float32), EmotionTimeline(), SamplerConfig(), chance
-    )
+    identity, chance, rule = np.zeros(63, np.float32), torch.Generator().manual_seed(0), SealRule()
+    chunks = perform(listener, model, space, voice, identity, EmotionTimeline(), SamplerConfig(), chance)
     gap = lip_gap(torch.from_numpy(np.concatenate(list(chunks)))).numpy()
     (features,) = listener.stream(voice)
     posterior = features.visemes[:, VISEME_INDEX["PP"]].numpy()
-    peaks = np.flatnonzero((posterior > 0.2) & (posterior == maximum_filter1d(posterior, 5)))
-    closest = np.array([gap[max(0, peak - 3) : peak + 2].min() for peak in peaks])
+    peaks = np.flatnonzero(
+        (posterior > rule.threshold) & (posterior == maximum_filter1d(posterior, 2 * rule.reach + 1))
+    )
+    centres = peaks - rule.lead
+    closest = np.array([gap[max(0, at - rule.reach) : at + rule.reach + 1].min() for at in centres])
     assert len(peaks) >= 3
-    assert ((closest <= TOUCHING + 1e-6) | (closest > SealRule().approach)).all()
+    assert ((closest <= TOUCHING + 1e-6) | (closest > rule.approach)).all()
     assert (closest <= TOUCHING + 1e-6).mean() > 0.5
 
 
