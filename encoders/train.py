@@ -13,6 +13,7 @@ import copy
 import logging
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -47,7 +48,7 @@ class Speech:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    steps: int = 3000
+    steps: int = 2200
     batch: int = 12
     frames: int = 100  # 4 s
     learning_rate: float = 1.5e-3
@@ -77,7 +78,7 @@ def _train(speech: list[Speech], heldout: list[Speech], out: Path, config: Train
     parameters = [*network.parameters(), *heads.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.02)
     began = time.monotonic()
-    for step, batch in enumerate(_batches(speech, config, rng)):
+    for step, batch in enumerate(_ahead(_batches(speech, config, rng))):
         progress = step / config.steps
         rate = config.learning_rate * min(1, (step + 1) / config.warmup) * (0.5 + 0.5 * np.cos(np.pi * progress))
         for group in optimiser.param_groups:
@@ -167,6 +168,15 @@ def _batches(speech: list[Speech], config: TrainConfig, rng: np.random.Generator
         columns = zip(*rows, strict=True)
         names = ("waveform", "visemes", "articulation", "phonetic")
         yield {name: torch.from_numpy(np.stack(column)) for name, column in zip(names, columns, strict=True)}
+
+
+def _ahead(items: Iterator[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
+    """The same items, each made while the one before it is in use."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(next, items, None)
+        while (item := waiting.result()) is not None:
+            waiting = pool.submit(next, items, None)
+            yield item
 
 
 def _excerpt(item: Speech, frames: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:

@@ -64,7 +64,7 @@ class LiteConfig:
             feat_extract_norm="layer", do_stable_layer_norm=True,
             hidden_size=self.hidden, num_hidden_layers=self.layers, num_attention_heads=self.heads,
             intermediate_size=self.mlp, num_conv_pos_embeddings=self.positions, num_conv_pos_embedding_groups=16,
-            apply_spec_augment=False, mask_time_prob=0.0, layerdrop=0.0,
+            apply_spec_augment=False, mask_time_prob=0.0, layerdrop=0.0, attention_dropout=0.0, activation_dropout=0.0,
         )  # fmt: skip
 
 
