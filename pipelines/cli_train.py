@@ -47,6 +47,35 @@ def encoder(
 
 
 @train.command()
+def speech(
+    folder: Annotated[Path, typer.Option("--output", "-o", help="The folder; one that is there is gone on with.")],
+    minutes: Annotated[float, typer.Option(min=0, help="Of all sources together.")] = 210.0,
+    seed: Annotated[int, typer.Option(help="Another seed says other things in other voices.")] = 0,
+    kokoro: Annotated[list[Path] | None, typer.Option(help="Where Kokoro's unpacked packages are.")] = None,
+    source: Annotated[list[str] | None, typer.Option(help="Only this source; may be repeated.")] = None,
+) -> None:
+    """Labelled speech for the audio encoder, recorded and synthesised (needs requirements-train.txt)."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from encoders.teachers import PhoneReader
+    from pipelines.speakers import SpeechSources
+    from pipelines.speech import SHARES, summarise, write_speech
+
+    for name in source or ():
+        if name not in SHARES:
+            raise typer.BadParameter(f"{name} is none of {', '.join(SHARES)}")
+    _start(1)
+    write_speech(folder, SpeechSources(kokoro=tuple(kokoro or ())), minutes, seed, tuple(source or SHARES))
+    table = Table("source", "recordings", "minutes", "mean s", "silent", "phones heard as labelled, by lag in frames")
+    for row in summarise(folder, PhoneReader()):
+        lags = " ".join(f"{lag:+d}: {share:.2f}" for lag, share in row.agreement.items()) or "no labels"
+        means = f"{row.minutes * 60 / row.recordings:.1f}"
+        table.add_row(row.source, str(row.recordings), f"{row.minutes:.1f}", means, f"{row.silent:.2f}", lags)
+    Console().print(table)
+
+
+@train.command()
 def motion(
     corpus: Corpus,
     out: Annotated[Path, typer.Option("--output", "-o", help="The weights, a .safetensors file.")],

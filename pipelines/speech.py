@@ -5,23 +5,14 @@
 A folder holds `manifest.jsonl`, one line a recording (name, source, language, voice, seconds), and `npz/NAME.npz`:
 audio int16 [640 T] at 16 kHz, visemes int8 [T] (index into encoders.visemes.VISEMES, -1 not known), rows float16
 [T, 191] (hama's phone log posteriors), at 25 frames a second. A run that was interrupted, or that asks for more, goes
-on where the last one stopped. Five sources; what is not installed is left out, and said so:
-
-    prompts    what people recorded for telephone exchanges (Debian's asterisk-core-sounds-* and asterisk-prompt-*)
-    flite, festival, espeak, kokoro    speech synthesis reading sentences (pipelines/texts.py)
+on where the last one stopped. pipelines/speakers.py has the sources; what is not installed is left out, and said so.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
-import re
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,55 +20,20 @@ import numpy as np
 from filelock import FileLock
 
 from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, ModaError
-from encoders import voices
-from encoders.media import AudioError, load_audio
-from encoders.teachers import Espeak, PhoneReader, Segment, TeacherError
+from encoders.media import AudioError
+from encoders.teachers import PhoneReader, TeacherError
 from encoders.train import UNKNOWN
-from encoders.visemes import frame_labels
+from encoders.visemes import VISEME_INDEX, VISEMES, frame_labels, phone_visemes
 from moda.files import replacing
-from pipelines import texts
+from pipelines.speakers import TAKES, SpeechSources, Spoken, Take
 
 log = logging.getLogger(__name__)
 
 #: Share of the minutes that each source is to give, in the order they are made: the quickest first.
 SHARES = {"prompts": 0.43, "flite": 0.07, "festival": 0.07, "espeak": 0.215, "kokoro": 0.215}
-#: espeak-ng's voices and the texts they read: those whose phones `encoders.visemes` knows.
-ESPEAK_VOICES = {
-    "en-us": "en", "en": "en", "es": "es", "de": "de", "it": "it", "pt": "pt", "pt-br": "pt", "pl": "pl", "cs": "cs",
-    "el": "el", "fi": "fi", "fr": "fr", "hi": "hi", "hu": "hu", "id": "id", "ko": "ko", "nb": "nb", "nl": "nl",
-    "ro": "ro", "ru": "ru", "sv": "sv", "tr": "tr", "uk": "uk", "vi": "vi",
-}  # fmt: skip
-ESPEAK_VARIANTS = ("", *(f"+f{n}" for n in range(1, 6)), *(f"+m{n}" for n in range(1, 8)))
-KOKORO_TEXTS = {"en-us": "en", "en-gb": "en", "es": "es", "fr-fr": "fr", "hi": "hi", "it": "it", "pt-br": "pt"}
-
-PROMPT_MINUTES = 12.0  # of one speaker
-PROMPT_BYTES = {".g722": 8000, ".gsm": 1650, ".wav": 16_000}  # a second
-_NO_SPEECH = re.compile(r"beep|tone|silence|monkeys|ring", re.IGNORECASE)
 FAILURES = 20  # in a row, and a source is given up
+HAMA_LATE = 1  # frames, the same on recordings aligned by pocketsphinx and on all synthetic speech
 SECONDS = (1.0, 60.0)  # shortest and longest recording
-
-
-@dataclass(frozen=True)
-class Spoken:
-    language: str
-    voice: str
-    waveform: np.ndarray  # float32 [N] at 16 kHz
-    segments: list[Segment] | None  # None: nobody knows which phone is where
-
-
-@dataclass(frozen=True)
-class SpeechSources:
-    """Where to find what the sources need."""
-
-    fortunes: Path
-    messages: Path
-    prompts: Path
-    kokoro: tuple[Path, ...] = ()
-
-
-class Take(NamedTuple):
-    name: str
-    speak: Callable[[], Spoken]
 
 
 class Recording(NamedTuple):
@@ -104,7 +60,7 @@ def write_speech(
     reader.log_probabilities(np.zeros(SAMPLE_RATE, np.float32))  # missing? say so at once
     for source in only:
         try:
-            takes = _TAKES[source](sources, reader, seed)
+            takes = TAKES[source](sources, reader, seed)
         except TeacherError as error:
             log.warning("%s is left out: %s", source, error)
             continue
@@ -186,153 +142,45 @@ def load_speech(folder: Path) -> Iterator[Recording]:
             raise SpeechError(f"a recording of {folder} cannot be read ({error}); make the folder anew") from None
 
 
-# --- sources: names of recordings, and how each is spoken ---
+class SourceSummary(NamedTuple):
+    """What a folder holds of one source. Labels are compared with the phones that hama hears."""
 
-Speaker = Callable[[np.random.Generator], Spoken]
-
-
-def _endless(source: str, seed: int, speak: Speaker) -> Iterator[Take]:
-    """Recording k depends on the source, the seed and k alone."""
-    for k in itertools.count():
-        rng = np.random.default_rng([seed, zlib.crc32(source.encode()), k])
-        yield Take(f"{source}-{seed}-{k:05d}", partial(speak, rng))
+    source: str
+    recordings: int
+    minutes: float
+    silent: float  # share of the labelled frames
+    agreement: dict[int, float]  # lag of the labels [frames] -> share of phones on the same viseme; none if unlabelled
 
 
-def _text(sentences: list[str], rng: np.random.Generator) -> str:
-    return " ".join(rng.choice(sentences, 2))
+def summarise(folder: Path, reader: PhoneReader) -> list[SourceSummary]:
+    """A check of the timing of each source: agreement should be best at lag 0. Raises SpeechError."""
+    found: dict[str, list[Recording]] = {}
+    for item in load_speech(folder):
+        found.setdefault(item.source, []).append(item)
+    members = np.array([_viseme(phone) for phone in reader.phones])[:, None] == np.arange(len(VISEMES))  # [191, 15]
+    return [_summary(source, items, members.astype(np.float32)) for source, items in found.items()]
 
 
-def _flite(sources: SpeechSources, reader: PhoneReader, seed: int) -> Iterator[Take]:
-    english = texts.fortunes(sources.fortunes)["en"]
-    voices.flite("installed", voices.FLITE_VOICES[0])
-
-    def speak(rng: np.random.Generator) -> Spoken:
-        voice, text = str(rng.choice(voices.FLITE_VOICES)), _text(english, rng)
-        said = voices.flite(text, voice, rng.uniform(0.85, 1.25))
-        return Spoken("en-us", voice, said.waveform, said.segments)
-
-    return _endless("flite", seed, speak)
-
-
-def _festival(sources: SpeechSources, reader: PhoneReader, seed: int) -> Iterator[Take]:
-    known = texts.fortunes(sources.fortunes) | {"cs": texts.messages(sources.messages).get("cs", [])}
-    installed = {voice: language for voice, language in voices.festival_voices().items() if known.get(language[:2])}
-
-    def speak(rng: np.random.Generator) -> Spoken:
-        voice = str(rng.choice(sorted(installed)))
-        text = _text(known[installed[voice][:2]], rng)
-        said = voices.festival(text, voice, rng.uniform(0.85, 1.25))
-        return Spoken(installed[voice], voice, said.waveform, said.segments)
-
-    return _endless("festival", seed, speak)
+def _summary(source: str, items: list[Recording], members: np.ndarray) -> SourceSummary:
+    labelled = [item for item in items if (item.visemes != UNKNOWN).any()]
+    agreement = {}
+    for lag in range(-3, 4) if labelled else ():
+        same = [_agreement(item, members, lag) for item in labelled]
+        agreement[lag] = float(np.concatenate(same).mean())
+    frames = np.concatenate([item.visemes for item in labelled]) if labelled else np.zeros(0)
+    silent = float((frames == VISEME_INDEX["sil"]).mean()) if labelled else float("nan")
+    return SourceSummary(source, len(items), sum(len(item.visemes) for item in items) / FPS / 60, silent, agreement)
 
 
-def _espeak(sources: SpeechSources, reader: PhoneReader, seed: int) -> Iterator[Take]:
-    engine, known = Espeak(), texts.messages(sources.messages) | texts.fortunes(sources.fortunes)
-    languages = [voice for voice, language in ESPEAK_VOICES.items() if language in known]
-
-    def speak(rng: np.random.Generator) -> Spoken:
-        language = str(rng.choice(languages))
-        voice = language + str(rng.choice(ESPEAK_VARIANTS))
-        rate, pitch, spread = rng.integers((120, 20, 30), (220, 85, 80)).tolist()
-        said = engine.speak(_text(known[ESPEAK_VOICES[language]], rng), voice, rate, pitch, spread)
-        return Spoken(language, voice, said.waveform, said.segments)
-
-    return _endless("espeak", seed, speak)
+def _agreement(item: Recording, members: np.ndarray, lag: int) -> np.ndarray:
+    """bool [phones]: is the label `lag` frames on what hama hears? It is sure of a phone a frame after its middle."""
+    heard = np.exp(item.rows) @ members  # [T, 15]
+    peaks = np.flatnonzero(heard.max(1) > 0.3)
+    at = peaks - HAMA_LATE + lag
+    inside = (at >= 0) & (at < len(item.visemes))
+    return np.asarray(item.visemes[at[inside]] == heard.argmax(1)[peaks[inside]])
 
 
-def _kokoro(sources: SpeechSources, reader: PhoneReader, seed: int) -> Iterator[Take]:
-    engine, known = voices.Kokoro(sources.kokoro), texts.messages(sources.messages) | texts.fortunes(sources.fortunes)
-    languages = [language for language, text in KOKORO_TEXTS.items() if text in known]
-
-    def speak(rng: np.random.Generator) -> Spoken:
-        language = str(rng.choice(languages))
-        voice, style = engine.style(language, rng)
-        said = engine.speak(_text(known[KOKORO_TEXTS[language]], rng), language, style, rng.uniform(0.85, 1.2))
-        return Spoken(language, voice, said.waveform, said.segments)
-
-    return _endless("kokoro", seed, speak)
-
-
-def _prompts(sources: SpeechSources, reader: PhoneReader, seed: int) -> Iterator[Take]:
-    """Prompts of each speaker joined in a random order, the speakers taking turns."""
-    folders = sorted(sources.prompts.iterdir()) if sources.prompts.is_dir() else []
-    speakers = [path for path in folders if not path.is_symlink() and re.match("[a-z]{2}(_|$)", path.name)]
-    takes = []
-    for index, speaker in enumerate(speakers):
-        plan = plan_prompts(speaker, np.random.default_rng([seed, index]))
-        names = (f"prompts-{speaker.name}-{seed}-{k:03d}" for k in itertools.count())
-        speak = (partial(_join, speaker.name, files, pauses, reader) for files, pauses in plan)
-        takes.append(list(map(Take, names, speak)))
-    if not any(takes):
-        raise TeacherError(f"no prompts in {sources.prompts}; apt-get install asterisk-core-sounds-en-g722")
-    turns = itertools.chain.from_iterable(itertools.zip_longest(*takes))
-    return (take for take in turns if take is not None)
-
-
-def plan_prompts(speaker: Path, rng: np.random.Generator) -> list[tuple[list[Path], np.ndarray]]:
-    """Recordings of 6 to 15 s or one long prompt, PROMPT_MINUTES in all: their files, and the pauses between [s]."""
-    files = [path for path in sorted(speaker.rglob("*")) if path.suffix in PROMPT_BYTES and not path.is_symlink()]
-    files = [path for path in files if not _NO_SPEECH.search(str(path.relative_to(speaker)))]
-    plan: list[tuple[list[Path], np.ndarray]] = []
-    joined: list[Path] = []
-    length, total, target = 0.0, 0.0, rng.uniform(6, 13)
-    for index in rng.permutation(len(files)):
-        joined.append(files[index])
-        length += files[index].stat().st_size / PROMPT_BYTES[files[index].suffix]
-        if length >= target:
-            plan.append((joined, rng.uniform(0.1, 0.4, len(joined) - 1)))
-            total, joined, length, target = total + length, [], 0.0, rng.uniform(6, 13)
-        if total >= 60 * PROMPT_MINUTES:
-            break
-    return plan
-
-
-def _join(voice: str, files: list[Path], pauses: np.ndarray, reader: PhoneReader) -> Spoken:
-    language, pieces = voice[:2], []
-    for path in files:
-        with suppress(AudioError):  # the packages hold a few damaged files
-            pieces.append(_decode(path))
-    pauses = pauses[: len(pieces) - 1]
-    if language != "en":  # the aligner's phones are English
-        return Spoken(language, voice, join(pieces, pauses), None)
-    # one at a time: an aligner that is lost in one prompt is lost in all that follow it
-    aligned = [(piece, found) for piece in pieces if (found := reader.segments(piece))]
-    if not aligned:
-        raise TeacherError("reader and aligner disagree on what is said")
-    lengths = np.array([len(piece) / SAMPLE_RATE for piece, _ in aligned])
-    pauses = pauses[: len(aligned) - 1]
-    begins = np.concatenate([[0.0], np.cumsum(lengths[:-1] + pauses)])
-    segments = [
-        (phone, begin + at, end + at)
-        for at, (_, found) in zip(begins.tolist(), aligned, strict=True)
-        for phone, begin, end in found
-    ]
-    return Spoken(language, voice, join([piece for piece, _ in aligned], pauses), segments)
-
-
-def join(pieces: list[np.ndarray], pauses: np.ndarray) -> np.ndarray:
-    """Waveforms one after another, silent for `pauses` [s] between. Raises TeacherError where there are none."""
-    if not pieces:
-        raise TeacherError("none of the prompts can be read")
-    gaps = [np.zeros(round(pause * SAMPLE_RATE), np.float32) for pause in pauses]
-    return np.concatenate([pieces[0], *itertools.chain.from_iterable(zip(gaps, pieces[1:], strict=True))])
-
-
-def _decode(path: Path) -> np.ndarray:
-    """A prompt at 16 kHz. G.722 has no header for PyAV to know it by."""
-    if path.suffix != ".g722":
-        return load_audio(path)
-    import av
-
-    try:
-        with av.open(str(path), format="g722") as container:
-            blocks = [frame.to_ndarray().ravel() for frame in container.decode(audio=0)]
-        return np.concatenate(blocks).astype(np.float32) / 32768
-    except (av.FFmpegError, ValueError) as error:  # ValueError: not one block
-        raise AudioError(f"{path} is not a readable recording ({error})") from None
-
-
-_TAKES: dict[str, Callable[[SpeechSources, PhoneReader, int], Iterator[Take]]] = {
-    "prompts": _prompts, "flite": _flite, "festival": _festival, "espeak": _espeak, "kokoro": _kokoro,
-}  # fmt: skip
+def _viseme(phone: str) -> int:
+    visemes = () if phone.startswith("<") else phone_visemes(phone)  # <blank>, <wb>: no phones
+    return VISEME_INDEX[visemes[0]] if visemes else UNKNOWN
