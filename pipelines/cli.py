@@ -1,4 +1,5 @@
-"""The command line: ``moda talk``, ``drive``, ``render``, ``faces``, ``doctor``, ``app``, ``train`` and ``evaluate``.
+"""The command line: ``moda talk``, ``drive``, ``render``, ``faces``, ``doctor``, ``app``, ``prepare``, ``train`` and
+``evaluate``.
 
 Exit codes: 0 done, 1 a bad file or a failure (one line on stderr), 2 a bad command line, 130 stopped by Ctrl-C.
 """
@@ -20,6 +21,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from contracts import FPS, ModaError
+from pipelines.cli_prepare import prepare
 from pipelines.cli_train import evaluate, train
 
 if TYPE_CHECKING:
@@ -169,6 +171,7 @@ def page(
 
 
 app.add_typer(train, name="train")
+app.command()(prepare)
 app.command()(evaluate)
 
 
