@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 REACH = 15  # frames searched on either side
 BELIEVED = 6  # frames: a larger lag is taken for an accident, or for another voice
 WORTH = 0.03  # what moving must add to the correlation
+#: A lag of more than a frame must stand out this far. Singing to music, for one, goes with any.
+CONFIDENT = 0.25
+MOVES = 0.05  # OC between the 5th and the 95th percentile of the gap: with less, nobody speaks
 #: Correlation at the best lag that is asked of a video of more than these seconds: in a short one, chance finds more.
 LEAST = ((20.0, 0.20), (6.0, 0.25), (0.0, 0.30))
 
@@ -49,15 +52,21 @@ def check_sync(heard: Array, gap: Array) -> Sync:
     best = int(np.argmax(curve)) - REACH
     r, r_at_0 = float(curve[best + REACH]), float(curve[REACH])
     removed = best if r - r_at_0 >= WORTH else 0
+    conf = r - float(np.median(curve))
     seconds = float((~np.isnan(gap)).sum()) / FPS
     least = next(limit for longer, limit in LEAST if seconds > longer or not longer)
-    if r < least:
+    low, high = np.nanquantile(gap, [0.05, 0.95])
+    if high - low < MOVES:
+        refusal = f"the mouth hardly moves ({high - low:.3f} of {MOVES} OC)"
+    elif r < least:
         refusal = f"lips and sound do not go together (r {r:.2f}, {least:.2f} needed)"
     elif abs(removed) > BELIEVED:
         refusal = f"lips and sound are {abs(removed)} frames apart"
+    elif abs(removed) > 1 and conf < CONFIDENT:
+        refusal = f"lips and sound seem {abs(removed)} frames apart, which is doubtful ({conf:.2f}, {CONFIDENT} needed)"
     else:
         refusal = ""
-    return Sync(r, best, removed, r_at_0, r - float(np.median(curve)), refusal)
+    return Sync(r, best, removed, r_at_0, conf, refusal)
 
 
 def lag_curve(heard: Array, gap: Array) -> Array:
