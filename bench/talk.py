@@ -1,9 +1,14 @@
-"""Seconds of computing per second of video, stage by stage and end to end, on this machine.
+"""Seconds of computing per second of video, stage by stage and end to end, on this machine; the two networks alone.
 
     python bench/talk.py [--size 512] [--repeat 3] [--device auto]
 
 Each stage runs alone on the bundled example, fed with what the stage before it made; `end to end` is `moda talk` as it
 is used, with the encoder working beside the renderer. Medians; what a process loads once stands apart.
+
+The networks are then timed on half a minute of speech, the motion generator also naively: euler in 10 steps, every
+branch of the guidance a call of its own, and the conditions embedded anew in each. The sampler of the house takes 5
+steps of ab2, one call a step, and embeds once a window. Of ``--repeat`` runs the best counts; they take turns, so that
+what else the machine does falls on all.
 """
 
 from __future__ import annotations
@@ -17,21 +22,29 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
+from unittest.mock import patch
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
-from contracts import FPS, Conditions
+from contracts import FPS, SAMPLE_RATE, Conditions, EmotionTimeline
 from encoders.emotion import parse_emotion
 from encoders.face import encode_face
 from encoders.identity import encode_identity
 from encoders.media import load_audio
+from moda.guidance import Guidance, GuidedVelocity
+from moda.model import NULL_EMOTION, MMDiT
 from moda.sampler import SamplerConfig, sample
+from moda.timeline import EmotionMix
 from pipelines import TalkingHead, TalkOptions
 from pipelines.video import open_video
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 PORTRAIT, VOICE = EXAMPLES / "portrait.jpg", EXAMPLES / "voice_en.wav"
+
+HALF_A_MINUTE = 30 * SAMPLE_RATE
 
 Result = TypeVar("Result")
 
@@ -44,6 +57,56 @@ def clock(stage: Callable[[], Result], repeat: int) -> tuple[Result, float]:
         result = stage()
         times.append(time.perf_counter() - start)
     return result, statistics.median(times)
+
+
+class NaiveVelocity:
+    """moda.guidance.GuidedVelocity without its economies; the same numbers."""
+
+    def __init__(
+        self, model: MMDiT, guidance: Guidance, audio: Tensor, identity: Tensor, context: Tensor, mix: EmotionMix
+    ) -> None:
+        self.model, self.guidance, self.mix = model, guidance, mix
+        self.audio, self.identity, self.context = audio, identity, context
+
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        full, *others = self.guidance.weights(sigma)
+        null = F.one_hot(torch.tensor([NULL_EMOTION]), self.model.config.emotions).to(x)
+        rows = zip(self.mix.emotions.to(x), self.mix.weights.to(x), strict=True)
+        v = torch.stack([full * weight[:, None] * self._branch(x, sigma, row[None]) for row, weight in rows]).sum(0)
+        for weight, silent in zip(others, (False, True), strict=True):
+            if weight:
+                v = v + weight * self._branch(x, sigma, null, silent)
+        return v
+
+    def _branch(self, x: Tensor, sigma: float, emotion: Tensor, silent: bool = False) -> Tensor:
+        level, dropped = torch.tensor([sigma], device=x.device), torch.tensor([silent], device=x.device)
+        return self.model(x, level, self.context, self.audio, emotion, self.identity, dropped)
+
+
+def networks(head: TalkingHead, waveform: np.ndarray, repeat: int) -> dict[str, float]:
+    """Seconds that the audio encoder and the motion generator, economical and naive, take for a recording."""
+    conditions = Conditions(
+        [head.listener.tokens(features) for features in head.listener.stream(waveform)],
+        torch.zeros(63), EmotionTimeline(),
+    )  # fmt: skip
+
+    def motion(config: SamplerConfig, velocity: type = GuidedVelocity) -> Tensor:
+        with patch("moda.sampler.GuidedVelocity", velocity):
+            chance = torch.Generator().manual_seed(0)
+            return torch.cat(list(sample(head.model, head.space, conditions, config, chance)))
+
+    difference = (motion(SamplerConfig()) - motion(SamplerConfig(), NaiveVelocity)).abs().max()
+    assert difference < 1e-2, f"the baseline is of another model: {difference}"  # degrees, OC
+    stages: dict[str, Callable[[], object]] = {
+        "audio encoder": lambda: list(head.listener.stream(waveform)),
+        "motion generator": lambda: motion(SamplerConfig()),
+        "motion, naive": lambda: motion(SamplerConfig(steps=10, solver="euler"), NaiveVelocity),
+    }
+    times: dict[str, list[float]] = {name: [] for name in stages}
+    for _ in range(repeat):
+        for name, stage in stages.items():
+            times[name].append(clock(stage, 1)[1])
+    return {name: min(took) for name, took in times.items()}
 
 
 def main() -> None:
@@ -93,6 +156,13 @@ def main() -> None:
         print(f"{name:<24}{took:9.2f}{took / seconds:22.3f}")
     apart = sum(rows.values()) - t_whole
     print(f"\n{seconds / t_whole:.2f} x real time; {apart / t_whole:.2f} x as fast as the stages one after the other")
+
+    speech = np.tile(waveform, -(-HALF_A_MINUTE // len(waveform)))[:HALF_A_MINUTE]
+    took = networks(head, speech, repeat)
+    print(f"\n{len(speech) / SAMPLE_RATE:.0f} s of speech, {torch.get_num_threads()} threads\n")
+    for name, seconds in took.items():
+        print(f"{name:<24}{seconds:9.2f} s {len(speech) / SAMPLE_RATE / seconds:9.1f} x real time")
+    print(f"\nthe sampler is {took['motion, naive'] / took['motion generator']:.2f} x as fast as the naive one")
 
 
 if __name__ == "__main__":

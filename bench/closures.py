@@ -1,0 +1,107 @@
+"""Where a bilabial is certain enough to seal the lips: the choice of `moda.closures.SealRule`.
+
+    python bench/closures.py SET [--encoder FILE] [--motion FILE] [--samples 2]
+
+Samples the tuning speakers of a motion set (clips of four seconds or more), applies every rule of a grid, and compares
+with how the people moved: recall and precision of closures inside speech (+-1 frame), AUC, correlation of the gap.
+Figures are means over clips and samples. Chosen is the best F1 among the rules that cost no more than .005 of the
+correlation; write it into SealRule. Then what bringing the lips together in pauses costs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from contracts import FPS, Conditions, EmotionTimeline
+from encoders.visemes import VISEME_INDEX
+from encoders.wav2vec import EMBEDDED as ENCODER
+from encoders.wav2vec import AudioEncoder
+from moda.checkpoint import load_checkpoint
+from moda.closures import SealRule, close_lips
+from moda.sampler import SamplerConfig, sample
+from pipelines.corpus import Clip, load_corpus, split
+from pipelines.metrics import closure_auc, closures, correlation, lip_gap, speech_frames
+from pipelines.talk import EMBEDDED as MOTION
+
+THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6)
+APPROACHES = (0.05, 0.065, 0.08, 0.1, 0.12, 0.15, 1.0)  # OC
+LEADS = (0, 1, 2)  # frames
+AFFORDABLE = 0.005  # of the correlation
+NAMES = ("recall", "precision", "F1", "AUC", "r", "r in speech")
+
+Take = tuple[Clip, np.ndarray, np.ndarray]  # clip, posteriors [T, 15], motion [T, 70]
+Edit = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]  # motion, silence, bilabial -> motion
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("set", type=Path)
+    parser.add_argument("--encoder", type=Path, default=ENCODER)
+    parser.add_argument("--motion", type=Path, default=MOTION)
+    parser.add_argument("--samples", type=int, default=2)
+    arguments = parser.parse_args()
+    clips = [clip for clip in split(load_corpus(arguments.set)).tune if len(clip) >= 4 * FPS]
+    takes = draw(clips, arguments.encoder, arguments.motion, arguments.samples)
+    print(f"{len(clips)} clips of {len({clip.speaker for clip in clips})} speakers, {arguments.samples} samples each\n")
+    print(f"{'threshold  approach  lead':<28}" + "".join(f"{name:>12}" for name in NAMES))
+    plain = figures(takes, lambda motion, silence, bilabial: motion)
+    show("as drawn", plain)
+    found = {}
+    for rule in itertools.starmap(SealRule, itertools.product(THRESHOLDS, APPROACHES, LEADS)):
+        found[rule] = figures(takes, sealed_by(rule))
+    best = sorted(found, key=lambda rule: -found[rule][2])
+    for rule in best[:12]:
+        show(f"{rule.threshold:<11.2f}{rule.approach:<10.3f}{rule.lead}", found[rule])
+    chosen = next((rule for rule in best if found[rule][4] >= plain[4] - AFFORDABLE), None)
+    print(f"\nchosen: {chosen}\n")
+    show("SealRule() as it is", figures(takes, sealed_by(SealRule())))
+    show("and the pauses", figures(takes, close_lips))
+
+
+def sealed_by(rule: SealRule) -> Edit:
+    """Seals alone, no pauses."""
+    return lambda motion, silence, bilabial: close_lips(motion, np.zeros_like(silence), bilabial, rule)
+
+
+def draw(clips: list[Clip], encoder: Path, weights: Path, samples: int) -> list[Take]:
+    listener, (model, space) = AudioEncoder.embedded(path=encoder), load_checkpoint(weights)
+    takes = []
+    for clip in clips:
+        features = list(listener.stream(clip.waveform))
+        tokens = [listener.tokens(part) for part in features]
+        visemes = torch.cat([part.visemes for part in features if part.visemes is not None]).numpy()
+        conditions = Conditions(tokens, torch.from_numpy(clip.identity), EmotionTimeline())
+        for seed in range(samples):
+            chance = torch.Generator().manual_seed(seed)
+            motion = torch.cat(list(sample(model, space, conditions, SamplerConfig(), chance))).numpy()
+            takes.append((clip, visemes, motion))
+    return takes
+
+
+def figures(takes: list[Take], edit: Edit) -> np.ndarray:
+    """NAMES, mean over takes."""
+    rows = []
+    for clip, visemes, motion in takes:
+        silence, bilabial = (visemes[:, VISEME_INDEX[name]] for name in ("sil", "PP"))
+        real, found = lip_gap(clip.motion), lip_gap(edit(motion, silence, bilabial))
+        seen = clip.valid
+        inside = speech_frames(clip.waveform) & seen
+        rows.append([
+            *closures(real, found, inside), closure_auc(real[inside], found[inside]),
+            correlation(real[seen], found[seen]), correlation(real[inside], found[inside]),
+        ])  # fmt: skip
+    return np.nanmean(np.array(rows), axis=0)
+
+
+def show(name: str, row: np.ndarray) -> None:
+    print(f"{name:<28}" + "".join(f"{value:12.3f}" for value in row))
+
+
+if __name__ == "__main__":
+    main()
