@@ -137,7 +137,8 @@ def _decode(container: InputContainer, stream: VideoStream, name: str) -> Iterat
 def _look(frames: Iterator[av.VideoFrame], landmarker: FaceLandmarker) -> Iterator[dict[str, Array | float]]:
     follower = FaceFollower(landmarker)
     before: av.VideoFrame | None = None
-    image = thumb = np.zeros(0)
+    image: Array = np.zeros(0)
+    thumb: Array = np.zeros(0)
     row: dict[str, Array | float] = {}
     for tick, frame in enumerate(frames):
         if frame is before:  # shown twice, as in 24 pictures a second
@@ -173,7 +174,7 @@ def _measure(face: Landmarks | None) -> dict[str, Array | float]:
         scalars = dict.fromkeys(("scale", "aperture", "misfit", "size"), np.nan)
         return {name: np.full(shape, np.nan) for name, shape in blank.items()} | scalars | {"several": False}
     fit = fit_head(face.points)
-    lips, eyes = (np.linalg.norm(np.diff(face.points[list(pair), :2], axis=0)) for pair in (INNER_LIPS, OUTER_CANTHI))
+    lips, eyes = (float(np.hypot(*(face.points[a, :2] - face.points[b, :2]))) for a, b in (INNER_LIPS, OUTER_CANTHI))
     x0, y0, x1, y1 = face.box
     return {
         "keypoints": fit.vertices[list(KEYPOINT_VERTICES)],
@@ -181,7 +182,7 @@ def _measure(face: Landmarks | None) -> dict[str, Array | float]:
         "scale": fit.scale,
         "pivot": (fit.scale * fit.rotation @ NECK_PIVOT + fit.translation)[:2],
         "blendshapes": face.blendshapes,
-        "aperture": float(lips / max(eyes, 1e-6)),
+        "aperture": lips / max(eyes, 1e-6),
         "misfit": fit.rms,
         "size": max(x1 - x0, y1 - y0),
         "several": False,

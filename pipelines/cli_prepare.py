@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,15 +68,14 @@ def _summarise(records: list[Record], out: Path) -> None:
     clips = [row for record in records for row in record.clips]
     minutes = sum(row["seconds"] for row in clips) / 60
     speakers = len({row["speaker"] for row in clips})
-    lost: Counter[str] = Counter()
+    lost: dict[str, float] = {}
     for record in records:
-        if record.refusal:
-            lost[f"video left out: {record.refusal}"] += record.seconds
-        else:
-            lost.update(record.lost)
+        reasons = {f"{record.path}: {record.refusal}": record.seconds} if record.refusal else record.lost
+        for reason, seconds in reasons.items():
+            lost[reason] = lost.get(reason, 0.0) + seconds
     if lost:
         listing = Table("left out", "seconds")
-        for reason, seconds in lost.most_common():
+        for reason, seconds in sorted(lost.items(), key=lambda item: -item[1]):
             listing.add_row(escape(reason), f"{seconds:.1f}" if seconds else "")
         Console().print(listing)
     dropped = sum(bool(record.refusal) for record in records)

@@ -216,7 +216,7 @@ def track(path: Path, key: str, listener: AudioEncoder, folder: Path, on_frame: 
     for number, (take, sound) in enumerate(clips):
         name = f"{_slug(path)}_{key[:8]}" + (f"_{number}" if len(clips) > 1 else "")
         with replacing(folder / f"{name}.npz") as part, part.open("wb") as file:
-            np.savez_compressed(file, **_arrays(take, sound, neutral))
+            np.savez_compressed(file, allow_pickle=False, **_arrays(take, sound, neutral))
         row = {"name": name, "blob": key, **_row(take, neutral, sync), "src_fps": round(footage.fps, 3)}
         row["sync"]["video_seconds"] = round(record.seconds, 1)
         record.clips.append(row)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +56,10 @@ def statistics(rows: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
 
 
 def _minutes(seconds: list[tuple[dict[str, Any], float]], column: str) -> dict[str, float]:
-    total: Counter[str] = Counter()
+    total: dict[str, float] = {}
     for row, length in seconds:
-        total[row[column]] += length / 60
-    return {name: round(value, 2) for name, value in total.most_common()}
+        total[row[column]] = total.get(row[column], 0.0) + length / 60
+    return {name: round(value, 2) for name, value in sorted(total.items())}
 
 
 def _by_vertex(table: np.ndarray) -> dict[str, list[float]]:

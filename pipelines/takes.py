@@ -7,7 +7,7 @@ the camera; translation and scale of the neck pivot relative to the video's medi
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -60,10 +60,7 @@ class Take:
         """The same within ``frames``, counted from the take's own start."""
         begin = frames.indices(len(self))[0]
         names = ("expression", "pose", "translation", "scale", "blendshapes", "aperture", "ok")
-        return Take(
-            self.start + begin, *(getattr(self, name)[frames] for name in names),
-            face_px=self.face_px, misfit=self.misfit,
-        )  # fmt: skip
+        return replace(self, start=self.start + begin, **{name: getattr(self, name)[frames] for name in names})
 
 
 @dataclass(frozen=True)
