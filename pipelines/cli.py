@@ -21,8 +21,9 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from contracts import FPS, ModaError
+from pipelines.cli_evaluate import evaluate
 from pipelines.cli_prepare import prepare
-from pipelines.cli_train import evaluate, train
+from pipelines.cli_train import train
 
 if TYPE_CHECKING:
     from pipelines.render import Progress as Step

@@ -1,4 +1,4 @@
-"""``moda train encoder``, ``moda train motion`` and ``moda evaluate``: for those who bring footage of their own."""
+"""``moda train encoder`` and ``moda train motion``: for those who bring footage of their own."""
 
 from __future__ import annotations
 
@@ -95,33 +95,6 @@ def motion(
     check_output(out, ".safetensors")
     config = TrainConfig(seed=seed, precision=_precision(bf16))
     run(corpus, out, listener or EMBEDDED, config if steps is None else replace(config, steps=steps))
-
-
-def evaluate(
-    corpus: Corpus,
-    listener: Annotated[Path | None, typer.Option("--encoder", help="Audio encoder; the embedded one.")] = None,
-    generator: Annotated[Path | None, typer.Option("--motion", help="Motion generator; the embedded one.")] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Samples per clip.")] = 4,
-    guidance: Annotated[float | None, typer.Option(min=0, help="As for `talk`, of speech and emotion alike.")] = None,
-) -> None:
-    """Sample the held-out speakers of SET and compare with how they really moved."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from encoders.wav2vec import EMBEDDED as EMBEDDED_ENCODER
-    from moda.guidance import Guidance
-    from moda.sampler import SamplerConfig
-    from pipelines.evaluate import evaluate as run
-    from pipelines.evaluate import summarise
-    from pipelines.talk import EMBEDDED as EMBEDDED_MOTION
-
-    config = SamplerConfig() if guidance is None else SamplerConfig(guidance=Guidance(guidance, guidance))
-    scores = run(corpus, listener or EMBEDDED_ENCODER, generator or EMBEDDED_MOTION, config, samples)
-    speakers = len({score.speaker for score in scores})
-    table = Table("figure", "mean", "95 % interval", title=f"{len(scores)} clips, {speakers} held-out speakers")
-    for name, (mean, low, high) in summarise(scores).items():
-        table.add_row(name, f"{mean:.3f}", f"{low:.3f} to {high:.3f}")
-    Console().print(table)
 
 
 def _start(threads: int) -> None:

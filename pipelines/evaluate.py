@@ -1,29 +1,51 @@
-"""How well motion follows speech, on speakers held out of training: the figures of the model cards.
+"""How well motion follows speech and how well the head lives, on speakers held out of training.
 
-    moda evaluate SET [--samples N]
+    moda evaluate SET [--part tune] [--samples 16] [--json FILE]
 
-Every clip of four seconds or more of the held-out speakers is sampled; figures are means over clips, intervals are
-bootstrapped over speakers. Mouth opening is the inner-lip gap in OC; a sample is compared with the person's own mouth.
+Every clip of four seconds or more is sampled through the product's own path (pipelines/perform.py), neutral, and
+compared with the person's own motion. Figures (pipelines/metrics.py) are taken per clip, of each sample and averaged
+over samples, then averaged over clips; intervals are bootstrapped over speakers. The baselines (pipelines/baselines.py)
+are fitted on the training speakers of the same set, in the same run.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from contracts import FPS, Conditions, EmotionKey, EmotionTimeline
+from contracts import FPS, AudioFeatures, EmotionKey, EmotionTimeline
+from encoders.teachers import TeacherError
 from encoders.wav2vec import AudioEncoder
 from moda.checkpoint import load_checkpoint
-from moda.sampler import SamplerConfig, sample
-from moda.train import lip_gap
-from pipelines.corpus import Clip, CorpusError, load_corpus, part
+from moda.model import MMDiT
+from moda.motion import MotionSpace
+from moda.sampler import SamplerConfig
+from pipelines import baselines
+from pipelines.baselines import Predictor, Recording
+from pipelines.corpus import Clip, CorpusError, load_corpus, split
+from pipelines.metrics import POSE, clip_figures, life, sample_figures, speech_frames
+from pipelines.perform import perform
+from pipelines.tcn import TcnConfig
 
-SHUT = 0.03  # OC: lips this close count as shut
-UPPER_LIDS = (34, 37)  # y of the upper lids' middles
-BLINK = -0.05  # OC below the median
+log = logging.getLogger(__name__)
+
+SHORTEST = 4 * FPS  # frames of a clip that is judged
+LONG = 240  # frames, 9.6 s: in shorter clips people have no time to turn or to blink
+ENOUGH = 10  # long clips; where there are fewer, shorter ones count too
+NEUTRAL = EmotionTimeline((EmotionKey(0.0, "neutral"),))
+ONE, REAL = "moda", "real"
+
+
+class Estimate(NamedTuple):
+    mean: float
+    low: float  # 95 % interval
+    high: float
 
 
 @dataclass(frozen=True)
@@ -32,85 +54,151 @@ class ClipScore:
     figures: dict[str, float]
 
 
-def evaluate(corpus: Path, encoder: Path, motion: Path, config: SamplerConfig, samples: int = 4) -> list[ClipScore]:
-    """Scores of every held-out clip. Raises CorpusError, EncoderError, WeightsError."""
-    clips = [clip for clip in load_corpus(corpus) if part(clip.speaker) == "test" and len(clip) >= 4 * FPS]
-    if not clips:
-        raise CorpusError(f"no held-out speaker of {corpus} has a clip of four seconds; add more speakers")
+@dataclass(frozen=True)
+class Report:
+    """What one run found."""
+
+    part: str
+    samples: int
+    seconds: float
+    scores: dict[str, list[ClipScore]]
+    """By system; clips in the same order everywhere."""
+    ranges: dict[str, tuple[float, float]]
+    """10th and 90th percentile of head motion and blinks in the footage that is not judged."""
+
+    @property
+    def summary(self) -> dict[str, dict[str, Estimate]]:
+        """By system and figure."""
+        return {system: summarise(scores) for system, scores in self.scores.items()}
+
+
+def evaluate(
+    corpus: Path, encoder: Path, motion: Path, config: SamplerConfig, part: str = "test", samples: int = 16,
+    with_baselines: bool = True, tcn: TcnConfig | None = None,
+) -> Report:  # fmt: skip
+    """Judge the weights in `encoder` and `motion` on the speakers of one part. Raises CorpusError, EncoderError,
+    WeightsError; a baseline that lacks its packages is left out, and logged."""
+    parts = split(load_corpus(corpus))
+    judged = [clip for clip in getattr(parts, part) if len(clip) >= SHORTEST]
+    if not judged:
+        raise CorpusError(f"no {part} speaker of {corpus} has a clip of four seconds; add more speakers")
     listener = AudioEncoder.embedded(path=encoder)
     model, space = load_checkpoint(motion)
-    scores = []
-    for clip in clips:
-        features = list(listener.stream(clip.waveform))
-        tokens = [listener.tokens(part) for part in features]
-        timeline = EmotionTimeline((EmotionKey(0.0, "neutral"),))
-        conditions = Conditions(tokens, torch.from_numpy(clip.identity), timeline)
-        drawn = [
-            torch.cat(list(sample(model, space, conditions, config, torch.Generator().manual_seed(seed)))).numpy()
-            for seed in range(samples)
-        ]
-        track = torch.cat([part.articulation for part in features if part.articulation is not None]).numpy()
-        scores.append(ClipScore(clip.speaker, clip_figures(clip, drawn, track)))
-    return scores
+    training = [Recording(clip, listener) for clip in parts.train]
+    systems = _systems(training, with_baselines, tcn or TcnConfig())
+    ranges = real_ranges([clip for clip in [*parts.train, *parts.tune] if clip not in judged])
+    scores: dict[str, list[ClipScore]] = {}
+    for number, clip in enumerate(judged, 1):
+        log.info("clip %d of %d, %.0f s", number, len(judged), len(clip) / FPS)
+        recording = Recording(clip, listener)
+        drawn = _draw(recording, model, space, config, samples)
+        predicted = {ONE: drawn, f"mean of {samples}": drawn.mean(0, keepdims=True)}
+        predicted |= {name: system(recording)[None] for name, system in systems.items()}
+        for name, motions in predicted.items():
+            figures = _judge(clip, motions)
+            if name == ONE:
+                figures |= _mean([_alive(motion, ranges) for motion in motions])
+            scores.setdefault(name, []).append(ClipScore(clip.speaker, figures))
+        scores.setdefault(REAL, []).append(ClipScore(clip.speaker, _alive(clip.motion, ranges)))
+    return Report(part, samples, sum(map(len, judged)) / FPS, scores, ranges)
 
 
-def clip_figures(clip: Clip, drawn: list[np.ndarray], track: np.ndarray) -> dict[str, float]:
-    """drawn: samples [T, 70] in units; track: the audio encoder's articulation [T, 34]."""
-    seen = clip.valid
-    truth = _gap(clip.motion)[seen]
-    gaps = [_gap(motion)[seen] for motion in drawn]
-    first = drawn[0]
-    figures = {
-        "gap r, one sample": float(np.mean([np.corrcoef(gap, truth)[0, 1] for gap in gaps])),
-        "gap r, mean of samples": float(np.corrcoef(np.mean(gaps, axis=0), truth)[0, 1]),
-        "gap r, encoder": float(np.corrcoef(track[seen, -1], truth)[0, 1]),
-        "closure AUC": float(np.mean([closure_auc(gap, truth) for gap in gaps])),
-        "amplitude x": float(np.mean([gap.std() for gap in gaps]) / truth.std()),
-        "speed x": float(np.mean([np.abs(np.diff(gap)).mean() for gap in gaps]) / np.abs(np.diff(truth)).mean()),
-        "blinks/min": blinks(first) / len(first) * FPS * 60,
-        "blinks/min, real": blinks(clip.motion) / len(first) * FPS * 60,
-    }
-    for name, channel in (("pitch", 67), ("yaw", 68), ("roll", 69)):
-        figures[f"{name} std"] = float(first[:, channel].std())
-        figures[f"{name} std, real"] = float(clip.motion[:, channel].std())
-    return figures
+def _systems(training: list[Recording], with_baselines: bool, config: TcnConfig) -> dict[str, Predictor]:
+    systems = {"encoder": baselines.articulation(training)}
+    if not with_baselines:
+        return systems
+    log.info("fitting the baselines on %d recordings", len(training))
+    systems["loudness"] = baselines.loudness(training)
+    try:
+        systems["viseme rules"] = baselines.viseme_rules(training)
+    except TeacherError as error:
+        log.warning("without the viseme rules: %s", error)
+    systems["ridge"] = baselines.ridge(training)
+    log.info("training the networks")
+    systems["TCN, log-mel"] = baselines.tcn_from_mel(training, config)
+    systems["TCN, encoder"] = baselines.tcn_from_tokens(training, config)
+    return systems
 
 
-def closure_auc(gap: np.ndarray, truth: np.ndarray) -> float:
-    """Chance that a frame where the lips are really shut is drawn with the narrower gap than one where they are not."""
-    shut = truth < SHUT
-    if not 0 < shut.sum() < len(shut):
-        return float("nan")
-    ranks = np.argsort(np.argsort(-gap)) + 1
-    return float((ranks[shut].sum() - shut.sum() * (shut.sum() + 1) / 2) / (shut.sum() * (~shut).sum()))
+class _Replay(AudioEncoder):
+    """The audio encoder of a recording that it has already heard."""
+
+    def __init__(self, recording: Recording) -> None:
+        super().__init__(recording.listener.network, recording.listener.device)
+        self.recording = recording
+
+    def stream(self, waveform: np.ndarray, chunk: int = 0, overlap: int = 0) -> Iterator[AudioFeatures]:
+        yield from self.recording.features
 
 
-def blinks(motion: np.ndarray) -> int:
-    """Times that both upper lids come down."""
-    lids = motion[:, list(UPPER_LIDS)].mean(1)
-    down = lids - np.median(lids) < BLINK
-    return int((down[1:] & ~down[:-1]).sum())
+def _draw(
+    recording: Recording, model: MMDiT, space: MotionSpace, config: SamplerConfig, samples: int
+) -> np.ndarray:  # fmt: skip
+    """Samples [S, T, 70] of the product, seeds 0 to S - 1."""
+    clip, listener = recording.clip, _Replay(recording)
+    drawn = []
+    for seed in range(samples):
+        chance = torch.Generator().manual_seed(seed)
+        chunks = perform(listener, model, space, clip.waveform, clip.identity, NEUTRAL, config, chance)
+        drawn.append(np.concatenate(list(chunks)))
+    return np.stack(drawn)
 
 
-def summarise(scores: list[ClipScore], rounds: int = 1000) -> dict[str, tuple[float, float, float]]:
-    """Mean and 95 % interval of each figure; whole speakers are drawn with replacement."""
-    rng = np.random.default_rng(0)
-    speakers = sorted({score.speaker for score in scores})
-    rows = {
-        speaker: np.array([list(score.figures.values()) for score in scores if score.speaker == speaker])
-        for speaker in speakers
-    }
-    names = list(scores[0].figures)
-    means = np.array(
-        [
-            np.nanmean(np.concatenate([rows[speakers[i]] for i in rng.integers(0, len(speakers), len(speakers))]), 0)
-            for _ in range(rounds)
-        ]
-    )
-    centre = np.nanmean(np.concatenate(list(rows.values())), 0)
-    low, high = np.nanpercentile(means, [2.5, 97.5], axis=0)
-    return {name: (float(centre[i]), float(low[i]), float(high[i])) for i, name in enumerate(names)}
+def _judge(clip: Clip, motions: np.ndarray) -> dict[str, float]:
+    """Figures of one clip from the motions [S, T, 70] that a system has for it."""
+    speech = speech_frames(clip.waveform)
+    each = [clip_figures(clip.motion, motion, speech, clip.valid) for motion in motions]
+    return _mean(each) | sample_figures(clip.motion, motions, clip.valid)
 
 
-def _gap(motion: np.ndarray) -> np.ndarray:
-    return lip_gap(torch.from_numpy(motion)).numpy()
+def real_ranges(clips: list[Clip]) -> dict[str, tuple[float, float]]:
+    """10th and 90th percentile over clips of :func:`life`; the head's from faces that are large enough."""
+    long = [clip for clip in clips if len(clip) >= LONG]
+    if len(long) < ENOUGH:
+        long = [clip for clip in clips if len(clip) >= SHORTEST] or clips
+    lives = [(clip.steady, life(clip.motion)) for clip in long]
+    believed = [figures for steady, figures in lives if steady] or [figures for _, figures in lives]
+    values = {f"{name} std": [figures[f"{name} std"] for figures in believed] for name in POSE}
+    values["blinks/min"] = [figures["blinks/min"] for _, figures in lives]
+    return {name: (float(np.quantile(found, 0.1)), float(np.quantile(found, 0.9))) for name, found in values.items()}
+
+
+def _alive(motion: np.ndarray, ranges: dict[str, tuple[float, float]]) -> dict[str, float]:
+    figures = life(motion)
+    inside = {f"{name} inside": float(low <= figures[name] <= high) for name, (low, high) in ranges.items()}
+    return figures | inside
+
+
+def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
+    """Mean of each figure over the rows that have it."""
+    table = np.array([list(row.values()) for row in rows])
+    counts = np.isfinite(table).sum(0)
+    sums = np.nansum(table, axis=0)
+    return {name: float(sums[i] / counts[i]) if counts[i] else float("nan") for i, name in enumerate(rows[0])}
+
+
+def summarise(scores: list[ClipScore], rounds: int = 2000) -> dict[str, Estimate]:
+    """Mean over clips and 95 % interval of each figure; whole speakers are drawn with replacement."""
+    rng = np.random.default_rng(0)  # the same draws for every system
+    names, speakers = list(scores[0].figures), sorted({score.speaker for score in scores})
+    table = np.array([list(score.figures.values()) for score in scores])  # [clips, figures]
+    own = np.array([[score.speaker == speaker for score in scores] for speaker in speakers], np.float64)
+    sums, counts = own @ np.nan_to_num(table), own @ np.isfinite(table)  # [speakers, figures]
+    times = rng.multinomial(len(speakers), np.full(len(speakers), 1 / len(speakers)), rounds)
+    with np.errstate(invalid="ignore"):  # a figure that no clip has is 0 / 0
+        centre, means = sums.sum(0) / counts.sum(0), (times @ sums) / (times @ counts)
+    found = {}
+    for i, name in enumerate(names):
+        drawn = means[np.isfinite(means[:, i]), i]
+        low, high = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else (np.nan, np.nan)
+        found[name] = Estimate(float(centre[i]), float(low), float(high))
+    return found
+
+
+def compare(scores: list[ClipScore], others: list[ClipScore]) -> dict[str, Estimate]:
+    """Difference of two systems in the figures that both have, clip by clip, with its interval."""
+    differences = [
+        ClipScore(a.speaker, {name: a.figures[name] - b.figures[name] for name in a.figures if name in b.figures})
+        for a, b in zip(scores, others, strict=True)
+    ]
+    return summarise(differences)

@@ -34,7 +34,6 @@ from moda.train import (
     train_motion,
 )  # fmt: skip
 from pipelines.corpus import LOUD_GAP, CorpusError, load_corpus, part, split
-from pipelines.evaluate import ClipScore, blinks, closure_auc, summarise
 from pipelines.train import speaker_weights
 
 
@@ -218,25 +217,3 @@ def test_loudness_makes_no_second_copy() -> None:
 
 def test_log_mel_has_four_rows_a_frame() -> None:
     assert log_mel(torch.randn(2, 10 * SAMPLES_PER_FRAME)).shape == (2, 10, 4, 40)
-
-
-def test_closure_auc_against_its_definition() -> None:
-    rng = np.random.default_rng(0)
-    truth, gap = rng.uniform(0, 0.1, 200), rng.uniform(0, 0.1, 200)
-    shut = truth < 0.03
-    pairs = (gap[shut][:, None] < gap[~shut][None]).mean()
-    assert closure_auc(gap, truth) == pytest.approx(pairs)
-    assert closure_auc(truth, truth) == 1.0
-
-
-def test_blinks_are_counted_once_each() -> None:
-    motion = np.zeros((100, 70), np.float32)
-    for begin in (10, 40, 80):
-        motion[begin : begin + 4, [34, 37]] = -0.1
-    assert blinks(motion) == 3
-
-
-def test_intervals_draw_whole_speakers() -> None:
-    scores = [ClipScore("a", {"r": 0.2}), ClipScore("a", {"r": 0.2}), ClipScore("b", {"r": 0.8})]
-    mean, low, high = summarise(scores)["r"]
-    assert mean == pytest.approx(0.4) and low == pytest.approx(0.2) and high == pytest.approx(0.8)

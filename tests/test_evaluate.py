@@ -1,0 +1,312 @@
+"""The figures that motion is judged by, the baselines it is judged against, and the run that brings them together."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import erf
+
+from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from encoders.teachers import Segment
+from pipelines import baselines, metrics
+from pipelines.cli_evaluate import tables, write
+from pipelines.corpus import Clip
+from pipelines.evaluate import ClipScore, Report, compare, real_ranges, summarise
+from pipelines.tcn import TcnConfig
+
+EVERYWHERE = np.ones(200, bool)
+
+
+def motion_of(gap: np.ndarray) -> np.ndarray:
+    motion = np.zeros((len(gap), 70), np.float32)
+    motion[:, metrics.LOWER_LIP] = -gap
+    return motion
+
+
+def syllables(frames: int = 200, shut: tuple[int, ...] = (40, 90, 140)) -> np.ndarray:
+    """A mouth that opens five frames out of ten, and shuts for two frames here and there."""
+    gap = 0.15 + 0.1 * np.sin(np.arange(frames) * 2 * np.pi / 10)
+    for begin in shut:
+        gap[begin : begin + 2] = 0.01
+    return gap
+
+
+def test_the_truth_is_its_own_best_prediction() -> None:
+    motion = motion_of(syllables())
+    motion += 0.001 * np.random.default_rng(0).standard_normal(motion.shape).astype(np.float32)
+    figures = metrics.clip_figures(motion, motion, EVERYWHERE, EVERYWHERE)
+    assert figures.pop("lag") == 0
+    assert all(value == pytest.approx(1) for value in figures.values()), figures
+
+
+def test_a_shifted_signal_has_its_lag_and_its_correlation_back() -> None:
+    gap = np.random.default_rng(0).standard_normal(200)
+    for lag in (-4, 0, 3):
+        found, r = metrics.best_lag(gap, np.roll(gap, lag), EVERYWHERE)
+        assert found == lag and r == pytest.approx(1)
+    assert abs(metrics.correlation(gap, np.roll(gap, 3))) < 0.3
+
+
+def test_frames_without_a_face_do_not_count() -> None:
+    truth, seen = motion_of(syllables()), EVERYWHERE.copy()
+    spoilt = truth.copy()
+    spoilt[100:120] = 9.0
+    seen[100:120] = False
+    assert metrics.clip_figures(truth, spoilt, EVERYWHERE, EVERYWHERE)["gap r"] < 0.9
+    figures = metrics.clip_figures(spoilt, truth, EVERYWHERE, seen)
+    assert figures["gap r"] == pytest.approx(1) and figures["speed x"] == pytest.approx(1)
+
+
+def test_a_still_mouth_is_no_follower_and_a_silent_channel_has_no_figure() -> None:
+    truth = motion_of(syllables())
+    truth[:, 55] = np.sin(np.arange(200))
+    figures = metrics.clip_figures(truth, np.zeros_like(truth), EVERYWHERE, EVERYWHERE)
+    assert figures["gap r"] == 0 and figures["amplitude x"] == 0 and figures["opening F1"] == 0
+    assert np.isnan(figures["brow r"])
+    assert np.isnan(metrics.clip_figures(np.zeros_like(truth), truth, EVERYWHERE, EVERYWHERE)["gap r"])
+
+
+def test_closures_are_events() -> None:
+    real, found = syllables(shut=(40, 90, 140)), syllables(shut=(42, 93, 170))
+    # 42 touches the end of 40-41, 93 is a frame too late for 90-91, nothing at 140; 170 is made up
+    recall, precision, f1 = metrics.closures(real, found, EVERYWHERE)
+    assert (recall, precision, f1) == (pytest.approx(1 / 3), pytest.approx(1 / 3), pytest.approx(1 / 3))
+    recall, precision, _ = metrics.closures(real, found, np.arange(200) < 60)
+    assert (recall, precision) == (1, 1), "outside speech nothing counts"
+
+
+def test_closures_that_are_missing_on_either_side() -> None:
+    some, none = syllables(), syllables(shut=())
+    recall, precision, f1 = metrics.closures(some, none, EVERYWHERE)
+    assert recall == 0 and np.isnan(precision) and f1 == 0
+    assert np.isnan(metrics.closures(none, some, EVERYWHERE)[2])
+
+
+def test_closure_auc_against_its_definition() -> None:
+    rng = np.random.default_rng(0)
+    truth, gap = rng.uniform(0, 0.1, 200), rng.integers(0, 20, 200) / 200  # many ties
+    shut = truth < metrics.SHUT
+    one, other = gap[shut][:, None], gap[~shut][None]
+    assert metrics.closure_auc(truth, gap) == pytest.approx((one < other).mean() + 0.5 * (one == other).mean())
+    assert metrics.closure_auc(truth, truth) == 1.0
+    assert metrics.closure_auc(truth, np.zeros(200)) == pytest.approx(0.5)
+
+
+def test_openings_are_matched_one_to_one() -> None:
+    def peaks(*at: int) -> np.ndarray:
+        return 0.2 * np.exp(-0.5 * ((np.arange(200)[:, None] - np.array(at)) / 1.2) ** 2).sum(1)
+
+    real = peaks(20, 50, 80, 110)
+    assert metrics.opening_f1(real, peaks(22, 48, 80, 110), EVERYWHERE) == 1
+    assert metrics.opening_f1(real, peaks(20, 50, 80), EVERYWHERE) == pytest.approx(6 / 7)  # one missed
+    assert metrics.opening_f1(real, peaks(23, 50, 80, 110), EVERYWHERE) == pytest.approx(6 / 8)  # one too late
+    assert metrics.opening_f1(peaks(20), peaks(18, 22), EVERYWHERE) == pytest.approx(2 / 3)  # two for one
+    assert metrics.opening_f1(real, 0.2 * real, EVERYWHERE) == 0  # .04 OC is no opening
+
+
+def test_amplitude_and_speed_are_ratios() -> None:
+    figures = metrics.clip_figures(motion_of(syllables()), motion_of(1.2 * syllables()), EVERYWHERE, EVERYWHERE)
+    assert figures["amplitude x"] == pytest.approx(1.2) and figures["speed x"] == pytest.approx(1.2)
+
+
+def test_crps_of_two_points_and_of_many() -> None:
+    # samples 0 and 1, truth 0: mean error 1/2, less half the mean distance of different samples, 1/2
+    assert metrics.crps(np.array([[0.0], [1.0]]), np.zeros(1)) == pytest.approx(0)
+    assert metrics.crps(np.array([[0.0], [1.0]]), np.array([3.0])) == pytest.approx(2.0)
+    assert metrics.crps(np.array([[0.4]]), np.zeros(1)) == pytest.approx(0.4)  # a single one: absolute error
+    samples, truth = np.random.default_rng(0).standard_normal((4000, 50)), np.linspace(-2, 2, 50)
+    density, below = np.exp(-(truth**2) / 2) / np.sqrt(2 * np.pi), 0.5 * (1 + erf(truth / np.sqrt(2)))
+    gaussian = truth * (2 * below - 1) + 2 * density - 1 / np.sqrt(np.pi)  # Gneiting and Raftery 2007, eq. 21
+    assert metrics.crps(samples, truth).mean() == pytest.approx(gaussian.mean(), rel=0.02)
+
+
+def test_crps_does_not_depend_on_the_number_of_samples() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.standard_normal(20_000)
+    few, many = (metrics.crps(rng.standard_normal((size, 20_000)), truth).mean() for size in (2, 16))
+    assert few == pytest.approx(many, rel=0.03)
+
+
+def test_spread_and_error_of_a_calibrated_and_of_a_sure_ensemble() -> None:
+    rng = np.random.default_rng(0)
+    mean = rng.standard_normal(20_000)
+    truth = mean + 0.5 * rng.standard_normal(20_000)
+    draws = rng.standard_normal((8, 20_000))
+    assert metrics.spread_error(mean + 0.5 * draws, truth) == pytest.approx(1, rel=0.03)
+    sure = 0.1 * np.sqrt(1 + 1 / 8) / np.sqrt(0.25 + 0.01 / 8)
+    assert metrics.spread_error(mean + 0.1 * draws, truth) == pytest.approx(sure, rel=0.03)
+
+
+def test_diversity_is_told_apart_by_part() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.standard_normal((200, 70)).astype(np.float32)
+    samples = np.repeat(truth[None], 12, axis=0)
+    samples[..., 67:70] = rng.standard_normal((12, 200, 3))
+    figures = metrics.sample_figures(truth, samples, EVERYWHERE)
+    assert figures["lips diversity"] < 1e-3 and figures["brows diversity"] < 1e-3
+    assert figures["head diversity"] == pytest.approx(1, rel=0.05)
+    assert figures["gap CRPS"] == pytest.approx(0, abs=1e-6)
+    assert set(metrics.sample_figures(truth, samples[:1], EVERYWHERE)) == {"gap CRPS"}
+
+
+def test_blinks_are_counted_once_each() -> None:
+    motion = np.zeros((100, 70), np.float32)
+    for begin in (10, 40, 80):
+        motion[begin : begin + 4, [34, 37]] = -0.1
+    assert metrics.blinks(motion) == 3
+    motion[:3, [34, 37]] = -0.1  # had begun before
+    assert metrics.blinks(motion) == 3
+    assert metrics.life(motion)["blinks/min"] == pytest.approx(3 / 4 * 60)
+
+
+def test_speech_is_what_is_loud_with_its_short_dips() -> None:
+    rng = np.random.default_rng(0)
+    loud = np.zeros(200)
+    loud[50:150] = 1
+    loud[80:85] = 0  # a stop
+    loud[20] = 1  # a click
+    sound = (0.1 * np.repeat(loud, SAMPLES_PER_FRAME) + 0.001) * rng.standard_normal(200 * SAMPLES_PER_FRAME)
+    for level in (1.0, 0.01):
+        assert np.array_equal(np.flatnonzero(metrics.speech_frames(level * sound)), np.arange(50, 150))
+
+
+def score(speaker: str, **figures: float) -> ClipScore:
+    return ClipScore(speaker, figures)
+
+
+def test_intervals_draw_whole_speakers() -> None:
+    scores = [score("a", r=0.2), score("a", r=0.2), score("b", r=0.8)]
+    mean, low, high = summarise(scores)["r"]
+    assert mean == pytest.approx(0.4) and low == pytest.approx(0.2) and high == pytest.approx(0.8)
+
+
+def test_figures_that_a_clip_does_not_have_do_not_count() -> None:
+    scores = [score("a", r=float("nan"), f=float("nan")), score("b", r=0.5, f=float("nan"))]
+    found = summarise(scores)
+    assert found["r"] == (0.5, 0.5, 0.5) and np.isnan(found["f"]).all()
+
+
+def test_differences_are_paired() -> None:
+    """Two systems that rise and fall together differ for sure, however much clips differ."""
+    rng = np.random.default_rng(0)
+    base = rng.uniform(0, 1, 30)
+    ours = [score(str(i), r=value + 0.1, own=1.0) for i, value in enumerate(base)]
+    theirs = [score(str(i), r=value) for i, value in enumerate(base)]
+    assert compare(ours, theirs) == {"r": pytest.approx((0.1, 0.1, 0.1))}
+
+
+class Ear:
+    """An audio encoder whose tokens are the loudness."""
+
+    def hear(self, waveform: np.ndarray) -> torch.Tensor:
+        level = np.log10(np.abs(waveform.reshape(-1, SAMPLES_PER_FRAME)).mean(1, keepdims=True) + 1e-6)
+        return torch.from_numpy(level.astype(np.float32)).repeat(1, 4)
+
+    def stream(self, waveform: np.ndarray) -> list[torch.Tensor]:
+        return [self.hear(waveform)]
+
+    def tokens(self, features: torch.Tensor) -> torch.Tensor:
+        return features
+
+
+@pytest.fixture(scope="module")
+def recordings() -> list[baselines.Recording]:
+    """Noise as loud, in decibels, as the mouth is open."""
+    made = []
+    for i in range(6):
+        rng = np.random.default_rng(i)
+        opening = np.convolve(rng.uniform(0, 1, 260), np.ones(8) / 8, "same")
+        opening = (opening - opening.min()) / np.ptp(opening)
+        loud = np.repeat(10 ** (-1.5 * (1 - opening)), SAMPLES_PER_FRAME)
+        motion = motion_of(0.25 * opening)
+        motion[:, 25] = -0.1 * opening
+        waveform = (0.1 * loud * rng.standard_normal(len(loud))).astype(np.float32)
+        clip = Clip(
+            name=f"{i}", speaker=f"{i}", language="en", waveform=waveform, motion=motion,
+            blendshapes=np.zeros((260, 52)), valid=np.ones(260, bool), identity=np.zeros(63),
+            emotion=np.zeros((260, 9)), steady=True,
+        )  # fmt: skip
+        made.append(baselines.Recording(clip, Ear()))  # type: ignore[arg-type]
+    return made
+
+
+@pytest.mark.parametrize("name", ["loudness", "ridge", "tcn_from_mel", "tcn_from_tokens"])
+def test_a_baseline_learns_a_mouth_that_follows_loudness(recordings: list[baselines.Recording], name: str) -> None:
+    quick = TcnConfig(steps=60, batch=4, channels=32, dropout=0.0, mask=0.0, ema=0.9)
+    settings = (quick,) if name.startswith("tcn") else ()
+    predict = getattr(baselines, name)(recordings[1:], *settings)
+    clip = recordings[0].clip
+    figures = metrics.clip_figures(clip.motion, predict(recordings[0]), np.ones(260, bool), clip.valid)
+    assert figures["gap r"] > 0.8, figures
+    assert 0.6 < figures["amplitude x"] < 1.3, "in units"
+    assert figures["jaw r"] > 0.8 or name == "loudness"
+
+
+def test_the_rules_seal_the_lips_and_open_them_for_vowels() -> None:
+    phones: list[Segment] = [("m", 0.5, 0.6), ("ɑ", 0.6, 0.8), ("p", 0.8, 0.9), ("u", 0.9, 1.1)]
+    shape = baselines.dominance(phones, 40)
+    gap = baselines._rule_gap(shape)
+    assert sorted(np.flatnonzero(gap[12:30] == 0) + 12) == [13, 20], "m and p, 30 ms ahead of the sound"
+    assert gap.argmax() in (15, 16, 17) and gap.max() > 0.15
+    assert gap[:8].max() < 0.05 and gap[-5:].max() < 0.05, "silence rests"
+    assert shape[:, 2].argmax() in (23, 24, 25), "u is round"
+
+
+class Reader:
+    """Reads one phone off every piece, and remembers how long they were."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def segments(self, waveform: np.ndarray) -> list[Segment]:
+        self.seconds.append(len(waveform) / SAMPLE_RATE)
+        return [("ɑ", 0.1, 0.2)]
+
+
+def test_long_recordings_are_read_in_pieces_cut_where_it_is_quiet() -> None:
+    loud = np.ones(20 * FPS)
+    quiet = [6 * FPS, 12 * FPS + 10]
+    for frame in quiet:
+        loud[frame - 3 : frame + 4] = 0.01
+    rng = np.random.default_rng(0)
+    sound = np.repeat(loud, SAMPLES_PER_FRAME) * rng.standard_normal(20 * SAMPLE_RATE)
+    reader = Reader()
+    phones = baselines.read_phones(reader, sound)  # type: ignore[arg-type]
+    assert sum(reader.seconds) == pytest.approx(20) and max(reader.seconds) <= 8
+    begins = [begin for _, begin, _ in phones]
+    assert begins == pytest.approx(np.cumsum([0, *reader.seconds[:-1]]) + 0.1)
+    assert all(min(abs(begin - 0.1 - frame / FPS) for begin in begins) <= 0.12 for frame in quiet)
+
+
+def test_ranges_come_from_long_clips_and_large_faces(recordings: list[baselines.Recording]) -> None:
+    clips = []
+    for i in range(11):
+        clip = recordings[0].clip
+        motion = np.zeros_like(clip.motion)
+        motion[:, 68] = (i + 1) * np.tile([-1.0, 1.0], 130)
+        clips.append(Clip(**{**vars(clip), "motion": motion, "steady": i < 10}))
+    low, high = real_ranges(clips)["yaw std"]
+    assert (low, high) == (pytest.approx(1.9), pytest.approx(9.1))  # of 1 to 10; the small face is left out
+
+
+def test_tables_and_json_say_the_same(tmp_path: Path) -> None:
+    ours = [score("a", **{"gap r": 0.5, "lag": 0.0, "pitch std": 4.0}), score("b", **{"gap r": 0.7, "lag": 1.0})]
+    ours[1].figures["pitch std"] = float("nan")
+    theirs = [score("a", **{"gap r": 0.25}), score("b", **{"gap r": float("nan")})]
+    ranges = {name: (1.0, 2.5) for name in ("pitch std", "yaw std", "roll std", "blinks/min")}
+    report = Report("tune", 16, 90.0, {"moda": ours, "loudness": theirs}, ranges)
+    mouth, head = tables(report)
+    assert "2 clips, 2 tune speakers, 1.5 min, 16 samples" in str(mouth.title)
+    assert [list(column.cells)[:2] for column in mouth.columns][:2] == [
+        ["moda", "loudness"], ["0.60\n[dim]0.50 0.70[/]", "0.25\n[dim]0.25 0.25[/]"]
+    ]  # fmt: skip
+    assert list(head.columns[1].cells) == ["4.0\n[dim]4.0 4.0[/]", "1.0 to 2.5"]
+    write(report, tmp_path / "figures.json")
+    stored = json.loads((tmp_path / "figures.json").read_text())
+    assert stored["systems"]["moda"]["gap r"] == [0.6, 0.5, 0.7]
+    assert stored["clips"] == 2 and stored["real 10 to 90 %"]["yaw std"] == [1.0, 2.5]
+    assert [path.name for path in tmp_path.iterdir()] == ["figures.json"]
