@@ -162,7 +162,8 @@ def test_the_readme_shows_only_commands_that_exist():
 
     readme = (ROOT / "README.md").read_text("utf-8")
     commands = get_command(app).commands  # type: ignore[attr-defined]
-    options = {option for command in commands.values() for parameter in command.params for option in parameter.opts}
+    every = [sub for command in commands.values() for sub in (command, *getattr(command, "commands", {}).values())]
+    options = {option for command in every for parameter in command.params for option in parameter.opts}
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
     shown = "\n".join(re.findall(r"```bash\n(.*?)```", readme, re.DOTALL))
     assert {name for name in re.findall(r"^moda (\w+)", shown, re.MULTILINE)} - set(commands) == set()
