@@ -1,9 +1,9 @@
 """Training of the motion generator: rectified flow on real talking motion.
 
-What the sound decides, the lips, starts from little noise about what it foretells, and weighs most; what it does not decide, head, brows, lids
-and gaze, starts from full noise, so that one sample follows the articulation and is free elsewhere. Emotion labels are
-what the faces show, little as a rule, and act through the emotion templates, mixed into the targets in proportion to
-the intensity.
+What the sound decides, the lips, starts from little noise about what it foretells, and weighs most; what it does not
+decide, head, brows, lids and gaze, starts from full noise, so that one sample follows the articulation and is free
+elsewhere. Emotion labels are what the faces show, little as a rule, and act through the emotion templates, mixed into
+the targets in proportion to the intensity.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from moda.config import ModelConfig
 from moda.flow import draw_noise, motion_from, training_point
 from moda.model import MMDiT
 from moda.motion import EXPRESSION, LIPS, MOTION_DIM, POSE, MotionSpace
-from moda.templates import speaking_templates
+from moda.templates import express
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +65,7 @@ class TrainConfig:
     drop_emotion: float = 0.2
     drop_identity: float = 0.1
     unmixed: float = 0.3  # windows under the label of what the face shows, without a template
+    emphasis: float = 1.35  # of the lips about their mean; what can be foretold of a motion is less than the motion
     seed: int = 0
     precision: torch.dtype = torch.float32  # of the network's arithmetic; parameters and losses stay float32
 
@@ -103,6 +104,13 @@ def mirror(motion: Tensor) -> Tensor:
     return torch.cat([flipped.flatten(-2), rest], dim=-1)
 
 
+def emphasise(example: Example, space: MotionSpace, gain: float) -> Example:
+    """The recording with its lips moved further from their mean."""
+    motion = example.motion.clone()
+    motion[:, LIPS] += (gain - 1) * (motion[:, LIPS] - space.mean[LIPS])
+    return replace(example, motion=motion)
+
+
 @torch.no_grad()
 def fit_prior(prior: nn.Linear, examples: list[Example], space: MotionSpace, ridge: float = 0.03) -> None:
     """Ridge regression of the normalised mouth on the audio; what sound does not decide starts at the mean."""
@@ -134,6 +142,9 @@ def train_motion(
     rng = np.random.default_rng(settings.seed)
     generator = torch.Generator().manual_seed(settings.seed)
     space = lite_space(examples)
+    examples, heldout = (
+        [emphasise(example, space, settings.emphasis) for example in part] for part in (examples, heldout)
+    )
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
         model = MMDiT(config)
@@ -207,13 +218,12 @@ def lip_gap(motion: Tensor) -> Tensor:
 def batches(examples: list[Example], window: int, settings: TrainConfig, rng: np.random.Generator) -> Iterator[Batch]:
     odds = np.array([example.weight for example in examples])
     odds /= odds.sum()
-    templates = torch.from_numpy(speaking_templates())
     for _ in range(settings.steps):
         chosen = [examples[i] for i in rng.choice(len(examples), settings.batch, p=odds)]
-        yield _stack([_window(example, window, templates, settings, rng) for example in chosen])
+        yield _stack([_window(example, window, settings, rng) for example in chosen])
 
 
-def _window(example: Example, window: int, templates: Tensor, settings: TrainConfig, rng: np.random.Generator) -> Batch:
+def _window(example: Example, window: int, settings: TrainConfig, rng: np.random.Generator) -> Batch:
     """A random window of one recording, mirrored half the time; what lies beyond its end is padded and not counted."""
     begin = int(rng.integers(0, max(1, len(example.motion) - window + 1)))
     part = slice(begin, begin + window)
@@ -231,7 +241,7 @@ def _window(example: Example, window: int, templates: Tensor, settings: TrainCon
         label = int(rng.choice([i for i in range(NONE) if i != NEUTRAL]))
         intensity = float(rng.uniform(0.2, 1.0))
         emotion = (1 - intensity) * emotion + intensity * torch.eye(len(EMOTIONS))[label]
-        motion = motion + intensity * templates[label]
+        motion = express(motion, label, intensity)
     known = settings.overlap if rng.random() < 0.7 else 0
     weight = valid[:, None].expand(-1, MOTION_DIM).clone()
     weight[:known] = 0.0  # given, not predicted
