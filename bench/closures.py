@@ -25,7 +25,7 @@ from encoders.wav2vec import AudioEncoder
 from moda.checkpoint import load_checkpoint
 from moda.closures import SealRule, close_lips
 from moda.sampler import SamplerConfig, sample
-from pipelines.corpus import Clip, load_corpus, split
+from pipelines.corpus import Clip, load_corpus, part
 from pipelines.metrics import closure_auc, closures, correlation, lip_gap, speech_frames
 from pipelines.talk import EMBEDDED as MOTION
 
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--motion", type=Path, default=MOTION)
     parser.add_argument("--samples", type=int, default=2)
     arguments = parser.parse_args()
-    clips = [clip for clip in split(load_corpus(arguments.set)).tune if len(clip) >= 4 * FPS]
+    clips = [clip for clip in load_corpus(arguments.set) if part(clip.speaker) == "tune" and len(clip) >= 4 * FPS]
     takes = draw(clips, arguments.encoder, arguments.motion, arguments.samples)
     print(f"{len(clips)} clips of {len({clip.speaker for clip in clips})} speakers, {arguments.samples} samples each\n")
     print(f"{'threshold  approach  lead':<28}" + "".join(f"{name:>12}" for name in NAMES))
@@ -74,8 +74,8 @@ def draw(clips: list[Clip], encoder: Path, weights: Path, samples: int) -> list[
     takes = []
     for clip in clips:
         features = list(listener.stream(clip.waveform))
-        tokens = [listener.tokens(part) for part in features]
-        visemes = torch.cat([part.visemes for part in features if part.visemes is not None]).numpy()
+        tokens = [listener.tokens(chunk) for chunk in features]
+        visemes = torch.cat([chunk.visemes for chunk in features if chunk.visemes is not None]).numpy()
         conditions = Conditions(tokens, torch.from_numpy(clip.identity), EmotionTimeline())
         for seed in range(samples):
             chance = torch.Generator().manual_seed(seed)
