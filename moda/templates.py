@@ -1,8 +1,8 @@
 """Emotion templates: what each emotion adds to the motion of a neutral speaker.
 
 One row of 70 motion numbers per emotion (see ``contracts.Motion``): displacements of the 21 keypoints in OC plus a head
-pose in degrees. Found by hand and eye on six portraits; contempt is one-sided and subtle. The lip rows belong to a
-silent face: while it speaks, scale them by ``SPEAKING_LIP_SCALE``.
+pose in degrees. Found by hand and eye on six portraits; contempt is one-sided and subtle. The rows belong to a silent
+face; :func:`express` adds them to one that speaks.
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from contracts import EMOTIONS, KEYPOINT_VERTICES
 from moda.motion import LIPS, MOTION_DIM, PITCH, ROLL
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from contracts import Array
 
 # fmt: off
@@ -30,19 +33,19 @@ _TABLE: dict[str, dict[int, tuple[int, int, int]]] = {
         61: (12, -55, 0), 291: (-12, -55, 0), 13: (0, 4, 0), 14: (0, 22, 12), 0: (0, 4, 0), 17: (0, 38, 22),
         40: (5, -20, 0), 270: (-5, -20, 0), 152: (0, 10, 20), 205: (3, -12, 0), 425: (-3, -12, 0),
         159: (0, -24, 0), 386: (0, -24, 0), 145: (0, 6, 0), 374: (0, 6, 0), 468: (0, -12, 0), 473: (0, -12, 0),
-        107: (16, 62, -5), 336: (-16, 62, -5), 105: (10, 2, 0), 334: (-10, 2, 0),
+        107: (18, 88, -6), 336: (-18, 88, -6), 105: (10, -8, 0), 334: (-10, -8, 0),
     },
     "anger": {
         61: (14, -26, 5), 291: (-14, -26, 5), 13: (0, -12, 0), 14: (0, 18, 0), 0: (0, -14, 0), 17: (0, 34, 6),
         40: (6, 6, 0), 270: (-6, 6, 0), 152: (0, 4, 10), 205: (0, 10, 0), 425: (0, 10, 0),
         159: (0, 6, 0), 386: (0, 6, 0), 145: (0, 20, 0), 374: (0, 20, 0),
-        107: (34, -90, 14), 336: (-34, -90, 14), 105: (22, -70, 10), 334: (-22, -70, 10),
+        107: (38, -105, 16), 336: (-38, -105, 16), 105: (22, -80, 10), 334: (-22, -80, 10),
     },
     "fear": {
         61: (-38, -45, -8), 291: (38, -45, -8), 13: (0, 12, 0), 14: (0, -70, -30), 0: (0, 10, 0), 17: (0, -65, -30),
         40: (-20, 6, -10), 270: (20, 6, -10), 152: (0, -45, -30), 205: (-6, -6, 0), 425: (6, -6, 0),
-        159: (0, 30, 0), 386: (0, 30, 0), 145: (0, -8, 0), 374: (0, -8, 0),
-        107: (14, 75, -6), 336: (-14, 75, -6), 105: (4, 50, 0), 334: (-4, 50, 0),
+        159: (0, 44, 0), 386: (0, 44, 0), 145: (0, -14, 0), 374: (0, -14, 0),
+        107: (14, 75, -6), 336: (-14, 75, -6), 105: (4, 40, 0), 334: (-4, 40, 0),
     },
     "surprise": {
         61: (14, -60, -30), 291: (-14, -60, -30), 13: (0, 10, 0), 14: (0, -155, -50), 0: (0, 8, 0), 17: (0, -160, -70),
@@ -57,8 +60,8 @@ _TABLE: dict[str, dict[int, tuple[int, int, int]]] = {
         107: (24, -62, 10), 336: (-24, -62, 10), 105: (14, -50, 6), 334: (-14, -50, 6),
     },
     "contempt": {
-        61: (6, -14, 0), 291: (60, 95, -65), 13: (12, 10, -10), 14: (12, 12, -8), 0: (12, 10, -10), 17: (8, 12, 0),
-        40: (0, -4, 0), 270: (32, 55, -35), 205: (0, 2, 0), 425: (16, 42, 0),
+        61: (6, -14, 0), 291: (66, 110, -70), 13: (12, 10, -10), 14: (12, 12, -8), 0: (12, 10, -10), 17: (8, 12, 0),
+        40: (0, -4, 0), 270: (36, 62, -38), 205: (0, 2, 0), 425: (18, 48, 0),
         159: (0, -16, 0), 386: (0, -22, 0), 145: (0, 4, 0), 374: (0, 18, 0),
         107: (4, -16, 0), 336: (-4, 0, 0), 105: (0, -20, 0), 334: (0, 36, 0),
     },
@@ -66,8 +69,12 @@ _TABLE: dict[str, dict[int, tuple[int, int, int]]] = {
 # fmt: on
 _POSE = {"sadness": (PITCH, 3.0), "surprise": (PITCH, -2.0), "contempt": (ROLL, 4.0)}  # degrees
 
-#: While the mouth speaks, the lip channels of a template count this much, so that the emotion does not mask the speech.
-SPEAKING_LIP_SCALE = 0.55
+#: While the mouth speaks, the lip rows of a template count this much: their shape (smile, raised upper lip, pressed
+#: corners), which is what shows of an emotion then, and their opening, which takes the place of speech.
+SPEAKING_SHAPE, SPEAKING_OPENING = 0.8, 0.55
+WIDE = 0.12  # OC, about the median gap of speech: from here on an emotion opens the mouth in full, and not at all at 0
+
+_UPPER_GAP, _LOWER_GAP = (3 * KEYPOINT_VERTICES.index(vertex) + 1 for vertex in (13, 14))
 
 
 def _template(emotion: str) -> Array:
@@ -87,8 +94,24 @@ EMOTION_TEMPLATES: Array = np.stack([_template(emotion) for emotion in EMOTIONS]
 EMOTION_TEMPLATES.setflags(write=False)
 
 
-def speaking_templates() -> Array:
-    """The templates with their lip rows scaled for a face that speaks: float32 [9, 70], a fresh array."""
-    templates = EMOTION_TEMPLATES.copy()
-    templates[:, LIPS] *= SPEAKING_LIP_SCALE
-    return templates
+def _opening() -> Array:
+    """[70] how a face opens its lips by a gap of 1: the renderer's shares of inner lips, lower lip and chin."""
+    row = np.zeros(MOTION_DIM, np.float32)
+    for vertex, share in {13: 0.25, 14: -0.75, 17: -0.60, 152: -0.40}.items():
+        row[3 * KEYPOINT_VERTICES.index(vertex) + 1] = share
+    return row
+
+
+def express(motion: Tensor, emotion: int, intensity: float) -> Tensor:
+    """The motion [..., 70] of a face that speaks, with an emotion added; ``emotion`` indexes contracts.EMOTIONS.
+
+    What a template does to the gap between the lips acts in proportion to how open they are, so that p, b and m stay
+    shut under every emotion and the gap keeps its order; the rest of it is the same in every frame.
+    """
+    template = torch.from_numpy(EMOTION_TEMPLATES[emotion].copy()).to(motion)
+    opening = torch.from_numpy(_opening()).to(motion)
+    gap = template[_UPPER_GAP] - template[_LOWER_GAP]
+    shape = template - gap * opening
+    shape[LIPS] *= SPEAKING_SHAPE
+    openness = ((motion[..., _UPPER_GAP] - motion[..., _LOWER_GAP]) / WIDE).clamp(0, 1)[..., None]
+    return motion + intensity * (shape + SPEAKING_OPENING * gap * openness * opening)

@@ -31,23 +31,23 @@ SHOWN = 0.25  # a frame with this much of an emotion counts as showing it
 ACTION_UNITS = {
     "1": ("browInnerUp", 0.15, 0.45),
     "2": ("browOuterUp", 0.12, 0.40),
-    "4": ("browDown", 0.15, 0.50),
-    "5": ("eyeWide", 0.01, 0.06),
     "7": ("eyeSquint", 0.10, 0.30),
     "12": ("mouthSmile", 0.20, 0.65),
 }
 #: Raised by more than another one rises: the inner brow than the outer, which few people can do at will, and the upper
 #: lip than a smile raises it.
 DIFFERENCES = {"1-2": ("browInnerUp", "browOuterUp", 0.10, 0.30), "10-12": ("mouthUpperUp", "mouthSmile", 0.10, 0.40)}
+FROWN = (0.15, 0.50)  # "4": browDown up, or from a raised brow browInnerUp and browOuterUp down
+WIDE = (0.01, 0.06)  # "5": eyeWide up, which narrow eyes cannot do, or a quarter of eyeSquint down
 SKEW = (0.08, 0.25)  # one corner of the mouth raised more than the other: "12L-R"
 
 PROTOTYPES = {
     "anger": Prototype(needs=(("4",),), without=("12", "10-12", "1-2")),
     "contempt": Prototype(needs=(("12L-R",),), without=("4", "12")),
     "disgust": Prototype(needs=(("10-12",), ("4", "7")), without=("12", "2")),
-    "fear": Prototype(needs=(("1",), ("5",)), without=("12", "4")),
+    "fear": Prototype(needs=(("1",), ("1-2",), ("5",)), without=("12", "4")),
     "happiness": Prototype(needs=(("12",),), without=("4",)),
-    "sadness": Prototype(needs=(("1-2",),), without=("12", "2")),
+    "sadness": Prototype(needs=(("1-2",),), without=("12", "2", "5")),
     "surprise": Prototype(needs=(("1",), ("2",)), without=("12", "4")),
 }
 
@@ -137,6 +137,9 @@ def _action_units(change: Array) -> dict[str, Array]:
     units = {unit: ramp(mean(name), low, high) for unit, (name, low, high) in ACTION_UNITS.items()}
     for unit, (more, less, low, high) in DIFFERENCES.items():
         units[unit] = ramp(mean(more) - np.maximum(mean(less), 0), low, high)
+    raised = (np.minimum(mean("browInnerUp"), 0) + np.minimum(mean("browOuterUp"), 0)) / 2
+    units["4"] = ramp(mean("browDown") - raised, *FROWN)
+    units["5"] = ramp(mean("eyeWide") - np.minimum(mean("eyeSquint"), 0) / 4, *WIDE)
     left, right = side("mouthSmile", "Left"), side("mouthSmile", "Right")
     units["12L-R"] = ramp(np.minimum(np.abs(left - right), np.maximum(left, right)), *SKEW)  # raised, not lowered
     return units

@@ -16,7 +16,7 @@ SHOWN = {
     "anger": shapes(browDown=0.5, eyeSquint=0.2),
     "contempt": np.where(np.arange(52) == np.flatnonzero(shapes(mouthSmileLeft=1))[0], 0.35, 0),
     "disgust": shapes(mouthUpperUp=0.5, browDown=0.3, eyeSquint=0.2),
-    "fear": shapes(browInnerUp=0.4, browOuterUp=0.2, eyeWide=0.06),
+    "fear": shapes(browInnerUp=0.4, browOuterUp=0.15, eyeWide=0.06),
     "happiness": shapes(mouthSmile=0.6, eyeSquint=0.15, mouthUpperUp=0.3),
     "sadness": shapes(browInnerUp=0.35),
     "surprise": shapes(browInnerUp=0.4, browOuterUp=0.4),

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from contracts import EMOTIONS, KEYPOINT_VERTICES, SourceFace
-from moda.motion import LIPS
 from moda.render import MeshRenderer, RenderError
 from moda.render.mesh import MeshPortrait
 from moda.render.mesh.expression import Expression, lid_ratio
 from moda.render.mesh.geometry import HeadFit, HeadMotion, clamp_yaw, rotation, soft_clamp
 from moda.render.mesh.renderer import _one_thread
 from moda.render.mesh.topology import EYES, INNER_LOWER_LIP, INNER_UPPER_LIP, OVAL, face_mesh
-from moda.templates import EMOTION_TEMPLATES, SPEAKING_LIP_SCALE, speaking_templates
+from moda.templates import EMOTION_TEMPLATES, WIDE, express
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -282,6 +282,20 @@ def test_templates() -> None:
     assert happy[0, 1] > 0.05
     contempt = EMOTION_TEMPLATES[EMOTIONS.index("contempt")][:63].reshape(21, 3)
     assert contempt[1, 1] > 0 > contempt[0, 1]
-    spoken = speaking_templates()
-    np.testing.assert_allclose(spoken[:, LIPS], SPEAKING_LIP_SCALE * EMOTION_TEMPLATES[:, LIPS])
-    np.testing.assert_array_equal(spoken[:, 27:], EMOTION_TEMPLATES[:, 27:])
+
+
+@pytest.mark.parametrize("emotion", range(9))
+def test_an_emotion_leaves_shut_lips_shut_and_the_gap_in_order(emotion: int) -> None:
+    gaps = torch.linspace(0, 0.3, 31)
+    speech = torch.zeros(31, 70)
+    speech[:, 10] = -gaps  # the lower inner lip's y
+    shown = express(speech, emotion, 1.0)
+    found = shown[:, 7] - shown[:, 10]
+    assert abs(float(found[0])) < 1e-6 and (found.diff() > 0).all()
+    template = torch.from_numpy(EMOTION_TEMPLATES[emotion].copy())
+    wide = found[gaps > WIDE] - gaps[gaps > WIDE]
+    torch.testing.assert_close(wide, wide[:1].expand_as(wide))
+    assert torch.sign(wide[0].round(decimals=5)) == torch.sign((template[7] - template[10]).round(decimals=5))
+    torch.testing.assert_close(shown[:, 27:] - speech[:, 27:], template[27:].expand(31, -1), atol=1e-6, rtol=0)
+    half = express(speech, emotion, 0.5)
+    torch.testing.assert_close(half - speech, (shown - speech) / 2, atol=1e-6, rtol=0)
