@@ -28,7 +28,7 @@ from pipelines import texts
 ESPEAK_VOICES = {
     "en-us": "en", "en": "en", "es": "es", "de": "de", "it": "it", "pt": "pt", "pt-br": "pt", "pl": "pl", "cs": "cs",
     "el": "el", "fi": "fi", "fr": "fr", "hi": "hi", "hu": "hu", "id": "id", "ko": "ko", "nb": "nb", "nl": "nl",
-    "ro": "ro", "ru": "ru", "sv": "sv", "tr": "tr", "uk": "uk", "vi": "vi",
+    "ro": "ro", "ru": "ru", "sv": "sv", "tr": "tr", "uk": "uk",
 }  # fmt: skip
 ESPEAK_VARIANTS = ("", *(f"+f{n}" for n in range(1, 6)), *(f"+m{n}" for n in range(1, 8)))
 KOKORO_TEXTS = {"en-us": "en", "en-gb": "en", "es": "es", "fr-fr": "fr", "hi": "hi", "it": "it", "pt-br": "pt"}

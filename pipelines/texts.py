@@ -22,7 +22,7 @@ _COMMON = {
 _WORDS = {language: frozenset(words.split()) for language, words in _COMMON.items()}
 
 #: Translations of programs' messages; those of scripts with capitals must not mix in Latin words.
-MESSAGES = ("cs", "el", "fi", "fr", "hi", "hu", "id", "ko", "nb", "nl", "ro", "ru", "sv", "tr", "uk", "vi")
+MESSAGES = ("cs", "el", "fi", "fr", "hi", "hu", "id", "ko", "nb", "nl", "ro", "ru", "sv", "tr", "uk")
 
 
 def fortunes(folder: Path) -> dict[str, list[str]]:
