@@ -13,6 +13,7 @@ from scipy.signal import find_peaks
 from scipy.stats import rankdata
 
 from contracts import FPS, KEYPOINT_VERTICES, SAMPLES_PER_FRAME
+from moda.blinks import LONGEST, find_blinks
 
 SHUT = 0.03  # OC: lips this close count as shut; 3 mm on a face whose eye corners are 89 mm apart
 CLOSURE_TOLERANCE = 1  # frames that a closure may be early or late
@@ -20,7 +21,6 @@ OPENING = 0.05  # OC, prominence of a local maximum that counts as an opening: a
 # the tracker's jitter; about 1.7 a second are found in the footage, where people speak 3 to 5 syllables a second
 OPENING_TOLERANCE = 2  # frames: from 80 ms on, viewers notice that sound and lips part (ITU-R BT.1359: 45 to 125 ms)
 MAX_LAG = 5  # frames
-BLINK = -0.05  # OC below the median of the upper lids
 
 
 def _channel(vertex: int, axis: str) -> int:
@@ -225,9 +225,8 @@ def spread_error(samples: np.ndarray, truth: np.ndarray) -> float:
 
 
 def blinks(motion: np.ndarray) -> int:
-    """Times that both upper lids come down."""
-    lids = motion[:, list(UPPER_LIDS)].mean(1)
-    return len(_runs(lids - np.median(lids) < BLINK)) - int(lids[0] - np.median(lids) < BLINK)
+    """Times that both upper lids come down and are up again within .6 s."""
+    return sum(last - begin < LONGEST for begin, last in find_blinks(motion[:, list(UPPER_LIDS)].mean(1)))
 
 
 def _speed(gap: np.ndarray, valid: np.ndarray) -> float:

@@ -154,13 +154,13 @@ def test_diversity_is_told_apart_by_part() -> None:
 
 
 def test_blinks_are_counted_once_each() -> None:
-    motion = np.zeros((100, 70), np.float32)
+    motion = np.zeros((250, 70), np.float32)
     for begin in (10, 40, 80):
         motion[begin : begin + 4, [34, 37]] = -0.1
     assert metrics.blinks(motion) == 3
-    motion[:3, [34, 37]] = -0.1  # had begun before
+    motion[150:168, [34, 37]] = -0.1  # eyes shut, or a look down
     assert metrics.blinks(motion) == 3
-    assert metrics.life(motion)["blinks/min"] == pytest.approx(3 / 4 * 60)
+    assert metrics.life(motion)["blinks/min"] == pytest.approx(18)
 
 
 def test_speech_is_what_is_loud_with_its_short_dips() -> None:
