@@ -8,7 +8,7 @@ joins   Speed and acceleration of the first frames after each window border, aga
         that are not at one; by lips, brows, lids and head. A visible seam would stand out here.
 drift   Mean pose of every minute, against the first minute's mean and standard deviation.
 seeds   A minute again, same seed and others: correlation of the lip gap and of the head's angles.
-silence Two seconds of a quiet room between two stretches of speech: lips and head.
+silence Four seconds of a quiet room between two stretches of speech: lips and head.
 knobs   What each knob leaves of what it names at 0, .5, 1.5 and 2.
 """
 
@@ -139,12 +139,12 @@ def main() -> None:
         lips, head = alike(first, stage.perform(seed, 60))
         print(f"  seed {seed:<4} gap r {lips:.3f}   head r {head:+.3f}")
 
-    room = 1e-3 * np.random.default_rng(0).standard_normal(2 * SAMPLE_RATE)
+    room = 1e-3 * np.random.default_rng(0).standard_normal(4 * SAMPLE_RATE)
     talk = stage.sound[: 4 * SAMPLE_RATE]
     quiet = stage.perform_sound(np.concatenate([talk, room.astype(np.float32), talk]), arguments.seed)
-    inside = slice(4 * FPS + 12, 6 * FPS - 8)
+    inside = slice(4 * FPS + 12, 8 * FPS - 8)
     speed = np.abs(np.diff(quiet[:, ROTATION], axis=0)).mean(1) * FPS
-    print("\nsilence: two seconds in the middle of speech")
+    print("\nsilence: four seconds in the middle of speech")
     print(f"  gap {gap(quiet)[inside].mean():.3f} OC ({gap(quiet)[: 4 * FPS].mean():.3f} in speech)", end="")
     print(f"   head {speed[inside].mean():.1f} deg/s ({speed[: 4 * FPS].mean():.1f} in speech)")
 

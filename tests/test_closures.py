@@ -21,20 +21,20 @@ from pipelines.talk import EMBEDDED
 
 
 def test_a_pause_is_long_and_a_closure_is_not() -> None:
-    silence = np.zeros(100, np.float32)
-    silence[20 : 20 + SHORTEST - 1] = 1  # p, b, m
-    silence[50:80] = 1
+    silence = np.zeros(200, np.float32)
+    silence[20 : 20 + SHORTEST - 1] = 1  # a breath
+    silence[100 : 100 + SHORTEST] = 1
     gate = pause_gate(silence)
-    assert gate[:40].max() < 0.01 and gate[90:].max() < 0.01
-    assert gate[55:75].min() > 0.98
+    assert gate[:90].max() < 0.01 and gate[110 + SHORTEST :].max() < 0.01
+    assert gate[105 : 95 + SHORTEST].min() > 0.98
     assert np.abs(np.diff(gate)).max() < 0.3  # no pop
 
 
 def test_silence_at_the_ends_counts_sooner() -> None:
-    silence = np.zeros(100, np.float32)
+    silence = np.zeros(150, np.float32)
     silence[:AT_ENDS] = silence[-AT_ENDS:] = 1
     gate = pause_gate(silence)
-    assert gate[0] > 0.99 and gate[-1] > 0.99 and gate[30:70].max() < 0.01
+    assert gate[0] > 0.99 and gate[-1] > 0.99 and gate[50:100].max() < 0.01
     silence[AT_ENDS - 1] = silence[-AT_ENDS] = 0
     assert not pause_gate(silence).any()
 
