@@ -1,0 +1,210 @@
+"""Does the emotion show, and can the mouth still be read? Rendered, landmarked again and judged.
+
+    python bench/emotion.py PORTRAITS VOICE OUT [--corpus SET] [--templates]
+
+PORTRAITS is a folder of pictures, VOICE a recording, of which some seconds are spoken. Every portrait shows every
+emotion in full, the first few also in part; the rendered frames are landmarked, and their blendshapes compared with
+those of the same portrait speaking neutrally, by the estimate for faces that talk (pipelines/emotions.py). An emotion
+is named where its score leads, or where the estimate for portraits (encoders/emotion.py) names it outright; the face
+moves towards it where its score is over MOVED, or the portrait's estimate rises by as much. With a motion set: how well
+the mouth still follows real people (tuning speakers), and the share of the set's frames that show each emotion. OUT
+gets emotion.png, a frame per portrait and emotion. ``--templates`` adds the templates to the neutral motion instead of
+asking the model: what the renderer can show at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from scipy.stats import spearmanr
+
+from contracts import EMOTIONS, FPS, SAMPLE_RATE, EmotionKey, EmotionTimeline, ModaError
+from encoders.emotion import estimate_emotion
+from encoders.face import encode_face
+from encoders.identity import encode_identity
+from encoders.landmarker import FaceLandmarker
+from encoders.media import load_audio
+from moda.sampler import SamplerConfig
+from moda.templates import express
+from pipelines import TalkingHead
+from pipelines.corpus import Clip, load_corpus, split
+from pipelines.emotions import emotion_scores, pseudo_emotion, resting, shares
+from pipelines.metrics import correlation, lip_gap
+from pipelines.perform import perform
+
+if TYPE_CHECKING:
+    from contracts import Array
+
+SHOWN = [emotion for emotion in EMOTIONS if emotion not in ("neutral", "none")]
+PARTS = (0.25, 0.5, 0.75)
+STRIDE = 10  # frames: the estimate is a mean over seconds, a few looks will do
+MOVED = 0.05
+PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
+SIZE, TILE, LABEL = 256, 150, 14  # px
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is seen of one portrait with one emotion."""
+
+    blendshapes: Array  # [52], mean over the frames looked at
+    frame: Array  # uint8 [S, S, 3], from the middle
+
+
+def speak(head: TalkingHead, waveform: Array, identity: Array, emotion: str, intensity: float = 1.0) -> Array:
+    """Motion [T, 70] of a face that speaks with an emotion; chance is the same each time."""
+    timeline = EmotionTimeline((EmotionKey(0.0, emotion, intensity),))
+    chance = torch.Generator().manual_seed(0)
+    model = (head.listener, head.model, head.space)
+    return np.concatenate(list(perform(*model, waveform, identity, timeline, SamplerConfig(), chance)))
+
+
+class Portrait:
+    """One portrait that speaks one recording, with any emotion. Raises ModaError."""
+
+    def __init__(self, path: Path, head: TalkingHead, waveform: Array, landmarker: FaceLandmarker, templates: bool):
+        self.head, self.waveform, self.landmarker, self.templates = head, waveform, landmarker, templates
+        face = encode_face(path)
+        self.name, self.identity = path.stem, encode_identity(face)
+        self.prepared = head.renderer.prepare(face, SIZE)
+        self.still = speak(head, waveform, self.identity, "neutral")
+        self.neutral = self._look(self.still)
+
+    def show(self, emotion: str, intensity: float = 1.0) -> Look:
+        if self.templates:
+            still = torch.from_numpy(self.still)
+            return self._look(express(still, EMOTIONS.index(emotion), intensity).numpy())
+        return self._look(speak(self.head, self.waveform, self.identity, emotion, intensity))
+
+    def score(self, emotion: str, look: Look) -> float:
+        """How far the estimate moved towards the emotion against neutral speech."""
+        return float(self.scores(look)[EMOTIONS.index(emotion)])
+
+    def scores(self, look: Look) -> Array:
+        return emotion_scores(look.blendshapes[None], self.neutral.blendshapes)[0]
+
+    def judge(self, emotion: str, look: Look) -> str:
+        """``named``, ``towards`` or ``no``."""
+        scores, index = self.scores(look), EMOTIONS.index(emotion)
+        outright, before = estimate_emotion(look.blendshapes), estimate_emotion(self.neutral.blendshapes)
+        if (scores[index] > MOVED and scores.argmax() == index) or outright.label == emotion:
+            return "named"
+        return "towards" if max(scores[index], outright.scores[index] - before.scores[index]) > MOVED else "no"
+
+    def _look(self, motion: Array) -> Look:
+        frames = list(self.head.renderer.render(self.prepared, motion[STRIDE // 2 :: STRIDE]))
+        found = [face for frame in frames for face in self.landmarker.detect(frame)[:1]]
+        if not found:
+            raise ModaError("no face is found in what was rendered")
+        return Look(np.mean([face.blendshapes for face in found], 0), frames[len(frames) // 2])
+
+
+def draw(rows: dict[str, list[Array]], path: Path) -> None:
+    """A row of frames per portrait, neutral first."""
+    names = ["neutral", *SHOWN]
+    sheet = Image.new("RGB", (len(names) * TILE, len(rows) * (TILE + LABEL)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for i, (portrait, frames) in enumerate(rows.items()):
+        for k, (name, frame) in enumerate(zip(names, frames, strict=True)):
+            pen.text((k * TILE + 2, i * (TILE + LABEL)), name if k else portrait, fill="black")
+            sheet.paste(Image.fromarray(frame).resize((TILE, TILE)), (k * TILE, i * (TILE + LABEL) + LABEL))
+    sheet.save(path)
+
+
+def mouths(head: TalkingHead, clips: list[Clip], seconds: float) -> dict[str, float]:
+    """Mean r of the gap with that of the real person under each emotion in full, over clips."""
+    found: dict[str, list[float]] = {emotion: [] for emotion in ("neutral", *SHOWN)}
+    for clip in clips:
+        frames = min(len(clip), round(seconds * FPS))
+        seen, real = clip.valid[:frames], lip_gap(clip.motion[:frames])
+        for emotion, values in found.items():
+            motion = speak(head, clip.waveform[: frames * (SAMPLE_RATE // FPS)], clip.identity, emotion)
+            values.append(correlation(real[seen], lip_gap(motion)[seen]))
+    return {emotion: float(np.nanmean(values)) for emotion, values in found.items()}
+
+
+def judge_portraits(people: list[Portrait], steps: int, out: Path) -> None:
+    verdicts: dict[str, list[str]] = {emotion: [] for emotion in SHOWN}
+    rows, orders = {}, []
+    for person in people:
+        looks = {emotion: person.show(emotion) for emotion in SHOWN}
+        rows[person.name] = [person.neutral.frame, *(look.frame for look in looks.values())]
+        words = []
+        for emotion, look in looks.items():
+            verdicts[emotion].append(person.judge(emotion, look))
+            words.append(f"{emotion} {person.score(emotion, look):.2f} {verdicts[emotion][-1]}")
+        print(f"{person.name:<24}{', '.join(words)}", flush=True)
+        if len(rows) <= steps:
+            for emotion, look in looks.items():
+                track = [0.0, *(person.score(emotion, person.show(emotion, part)) for part in PARTS),
+                         person.score(emotion, look)]  # fmt: skip
+                orders.append(np.nan if np.ptp(track) == 0 else spearmanr(range(5), track)[0])
+                print(f"  {emotion:<12}at 0, .25, .5, .75, 1: {' '.join(f'{value:.2f}' for value in track)}")
+    draw(rows, out / "emotion.png")
+    every = [verdict for column in verdicts.values() for verdict in column]
+    print(f"\n{'emotion':<12}{'named':>8}{'towards':>9}{'no':>5}")
+    for emotion, column in {**verdicts, "all": every}.items():
+        print(f"{emotion:<12}{column.count('named'):>8}{column.count('towards'):>9}{column.count('no'):>5}")
+    print(f"named or moved towards: {1 - every.count('no') / len(every):.0%} of {len(every)}")
+    if orders:
+        print(f"intensity and score, Spearman: mean {np.nanmean(orders):.2f}, least {np.nanmin(orders):.2f}, "
+              f"{np.isnan(orders).sum()} of {len(orders)} without any change")  # fmt: skip
+
+
+def judge_corpus(head: TalkingHead, corpus: Path, clips: int, seconds: float) -> None:
+    parts = split(load_corpus(corpus))
+    rests = {c.speaker: resting(d.blendshapes for d in parts.train if d.speaker == c.speaker) for c in parts.train}
+    print("\nshown by the training speakers, share of frames and of clips (a second or more):")
+    labels = [pseudo_emotion(clip.blendshapes, rest=rests[clip.speaker]) for clip in parts.train]
+    print(", ".join(f"{emotion} {frames:.3f} {held:.2f}" for emotion, (frames, held) in shares(labels).items()))
+    longest: dict[str, Clip] = {}
+    for clip in sorted(parts.tune, key=len):
+        longest[clip.speaker] = clip
+    chosen = sorted(longest.values(), key=len, reverse=True)[:clips]
+    print(f"\nmouth against the real one, {len(chosen)} tuning speakers, r and what the emotion costs:")
+    figures = mouths(head, chosen, seconds)
+    for emotion, value in figures.items():
+        print(f"{emotion:<12}{value:.3f}{figures['neutral'] - value:+8.3f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("portraits", type=Path)
+    parser.add_argument("voice", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--corpus", type=Path, help="a motion set")
+    parser.add_argument("--templates", action="store_true")
+    parser.add_argument("--count", type=int, default=10, help="how many; 0 for none")
+    parser.add_argument("--steps", type=int, default=3, help="portraits that show emotions in part, too")
+    parser.add_argument("--seconds", type=float, default=4.5)
+    parser.add_argument("--clips", type=int, default=8, help="tuning speakers whose mouths are compared")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")  # scipy's of tracks that do not change
+    torch.set_num_threads(1)
+    head = TalkingHead()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    waveform = load_audio(arguments.voice)[: round(arguments.seconds * SAMPLE_RATE)]
+    people: list[Portrait] = []
+    with FaceLandmarker() as landmarker:
+        for path in sorted(p for p in arguments.portraits.iterdir() if p.suffix.lower() in PICTURES):
+            if len(people) == arguments.count:
+                break
+            try:
+                people.append(Portrait(path, head, waveform, landmarker, arguments.templates))
+            except ModaError as error:
+                print(f"{path.name}: left out, {error}")
+        if people:
+            judge_portraits(people, arguments.steps, arguments.out)
+    if arguments.corpus is not None:
+        judge_corpus(head, arguments.corpus, arguments.clips, arguments.seconds)
+
+
+if __name__ == "__main__":
+    main()
