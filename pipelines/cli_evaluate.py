@@ -47,6 +47,9 @@ TABLES: tuple[tuple[str, dict[str, str]], ...] = (
          "blinks/min inside": "blinks"},
     ),
 )  # fmt: skip
+#: Figures in which the others are compared with the baseline that hears what the generator hears.
+AGAINST = {"gap r": "r", "gap r in speech": "r, speech", "closure AUC": "AUC", "closure F1": "closures F1",
+           "opening F1": "openings F1", "gap CRPS": "CRPS (OC)"}  # fmt: skip
 
 
 def evaluate(
@@ -91,6 +94,8 @@ def tables(report: Report) -> list[Table]:
     """One table for each of TABLES, a row for each system that has one of its figures."""
     from rich.table import Table
 
+    from pipelines.evaluate import FRONT_END, REAL, compare
+
     first = next(iter(report.scores.values()))
     speakers = len({score.speaker for score in first})
     found = []
@@ -98,12 +103,19 @@ def tables(report: Report) -> list[Table]:
         table = Table("", *columns.values(), title=title)
         for system, figures in report.summary.items():
             if any(math.isfinite(figures[name].mean) for name in columns if name in figures):
-                table.add_row(system, *(_cell(figures.get(name)) for name in columns))
+                table.add_row(system, *(_cell(name, figures.get(name)) for name in columns))
         if columns.keys() & report.ranges.keys():
             cells = ("{:.1f} to {:.1f}".format(*report.ranges[name]) for name in columns)
             table.add_row("real, 10 to 90 %", *cells)
         if table.row_count:
             found.append(table)
+    if FRONT_END in report.scores:
+        table = Table("", *AGAINST.values(), title=f"Less {FRONT_END}, clip by clip")
+        for system, scores in report.scores.items():
+            if system not in (FRONT_END, REAL):
+                differences = compare(scores, report.scores[FRONT_END])
+                table.add_row(system, *(_cell(name, differences.get(name)) for name in AGAINST))
+        found.append(table)
     found[0].title = (
         f"{len(first)} clips, {speakers} {report.part} speakers, {report.seconds / 60:.1f} min, "
         f"{report.samples} samples a clip; means, 95 % intervals over speakers\n\n{found[0].title}"
@@ -132,9 +144,9 @@ def write(report: Report, out: Path) -> None:
         partial.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
 
 
-def _cell(estimate: Estimate | None) -> str:
+def _cell(name: str, estimate: Estimate | None) -> str:
     if estimate is None or not math.isfinite(estimate.mean):
         return ""
-    digits = 1 if abs(estimate.mean) >= 3 else 3 if abs(estimate.mean) < 0.1 else 2
+    digits = 1 if name in ("pitch std", "yaw std", "roll std", "blinks/min") else 3 if name == "gap CRPS" else 2
     mean, low, high = (f"{value:.{digits}f}" for value in estimate)
     return f"{mean}\n[dim]{low} {high}[/]"

@@ -40,6 +40,7 @@ LONG = 240  # frames, 9.6 s: in shorter clips people have no time to turn or to 
 ENOUGH = 10  # long clips; where there are fewer, shorter ones count too
 NEUTRAL = EmotionTimeline((EmotionKey(0.0, "neutral"),))
 ONE, REAL = "moda", "real"
+FRONT_END = "TCN, encoder"  # the baseline that hears what the generator hears
 
 
 class Estimate(NamedTuple):
@@ -116,7 +117,7 @@ def _systems(training: list[Recording], with_baselines: bool, config: TcnConfig)
     systems["ridge"] = baselines.ridge(training)
     log.info("training the networks")
     systems["TCN, log-mel"] = baselines.tcn_from_mel(training, config)
-    systems["TCN, encoder"] = baselines.tcn_from_tokens(training, config)
+    systems[FRONT_END] = baselines.tcn_from_tokens(training, config)
     return systems
 
 

@@ -11,10 +11,17 @@ import torch
 from scipy.special import erf
 
 from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
-from encoders.teachers import Segment
+from encoders.teachers import Segment, TeacherError
+from encoders.wav2vec import AudioEncoder, LiteConfig, LiteEncoder, save_lite
+from moda.checkpoint import save_checkpoint
+from moda.config import ModelConfig
+from moda.model import MMDiT
+from moda.motion import MotionSpace
+from moda.sampler import SamplerConfig
 from pipelines import baselines, metrics
+from pipelines import evaluate as evaluation
 from pipelines.cli_evaluate import tables, write
-from pipelines.corpus import Clip
+from pipelines.corpus import Clip, CorpusError
 from pipelines.evaluate import ClipScore, Report, compare, real_ranges, summarise
 from pipelines.tcn import TcnConfig
 
@@ -282,6 +289,43 @@ def test_long_recordings_are_read_in_pieces_cut_where_it_is_quiet() -> None:
     assert all(min(abs(begin - 0.1 - frame / FPS) for begin in begins) <= 0.12 for frame in quiet)
 
 
+@pytest.fixture
+def weights(tmp_path: Path) -> tuple[Path, Path]:
+    """An audio encoder and a generator that have learnt nothing."""
+    config = LiteConfig((16,) * 8, hidden=32, layers=1, heads=2, mlp=32)
+    torch.manual_seed(0)
+    save_lite(LiteEncoder(config), tmp_path / "encoder.safetensors")
+    network = MMDiT(ModelConfig.tiny(audio_dim=AudioEncoder(LiteEncoder(config)).token_dim))
+    space = MotionSpace("mesh", torch.zeros(70), torch.full((70,), 0.1), torch.ones(70))
+    save_checkpoint(tmp_path / "motion.safetensors", network, space, {})
+    return tmp_path / "encoder.safetensors", tmp_path / "motion.safetensors"
+
+
+def test_a_run_judges_one_part_and_goes_without_the_phone_reader(
+    recordings: list[baselines.Recording], weights: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    def missing(_training: object) -> None:
+        raise TeacherError("hama is not installed")
+
+    named = {2: "speaker18", 0: "speaker20", 3: "speaker20", 1: "speaker21"}  # tune, train, train, test
+    clips = [Clip(**{**vars(recordings[i].clip), "speaker": speaker}) for i, speaker in named.items()]
+    monkeypatch.setattr(evaluation, "load_corpus", lambda _folder: clips)
+    monkeypatch.setattr(baselines, "viseme_rules", missing)
+    quick = TcnConfig(steps=2, batch=2, channels=8)
+    report = evaluation.evaluate(Path("set"), *weights, SamplerConfig(), "tune", 2, tcn=quick)
+    systems = {"moda", "mean of 2", "encoder", "loudness", "ridge", "TCN, log-mel", "TCN, encoder", "real"}
+    assert set(report.scores) == systems
+    assert "without the viseme rules: hama is not installed" in caplog.text
+    assert {score.speaker for scores in report.scores.values() for score in scores} == {"speaker18"}
+    assert report.scores["moda"][0].figures["lips diversity"] > 0.01, "samples differ"
+    assert "lips diversity" not in report.scores["ridge"][0].figures
+    assert report.summary["loudness"]["gap r"].mean > 0.8
+    with pytest.raises(CorpusError, match="test speaker"):
+        monkeypatch.setattr(evaluation, "SHORTEST", 1000)
+        evaluation.evaluate(Path("set"), *weights, SamplerConfig())
+
+
 def test_ranges_come_from_long_clips_and_large_faces(recordings: list[baselines.Recording]) -> None:
     clips = []
     for i in range(11):
@@ -296,15 +340,16 @@ def test_ranges_come_from_long_clips_and_large_faces(recordings: list[baselines.
 def test_tables_and_json_say_the_same(tmp_path: Path) -> None:
     ours = [score("a", **{"gap r": 0.5, "lag": 0.0, "pitch std": 4.0}), score("b", **{"gap r": 0.7, "lag": 1.0})]
     ours[1].figures["pitch std"] = float("nan")
-    theirs = [score("a", **{"gap r": 0.25}), score("b", **{"gap r": float("nan")})]
+    theirs = [score("a", **{"gap r": 0.25}), score("b", **{"gap r": float("nan")})]  # b does not count
     ranges = {name: (1.0, 2.5) for name in ("pitch std", "yaw std", "roll std", "blinks/min")}
-    report = Report("tune", 16, 90.0, {"moda": ours, "loudness": theirs}, ranges)
-    mouth, head = tables(report)
+    report = Report("tune", 16, 90.0, {"moda": ours, "TCN, encoder": theirs}, ranges)
+    mouth, head, against = tables(report)
     assert "2 clips, 2 tune speakers, 1.5 min, 16 samples" in str(mouth.title)
     assert [list(column.cells)[:2] for column in mouth.columns][:2] == [
-        ["moda", "loudness"], ["0.60\n[dim]0.50 0.70[/]", "0.25\n[dim]0.25 0.25[/]"]
+        ["moda", "TCN, encoder"], ["0.60\n[dim]0.50 0.70[/]", "0.25\n[dim]0.25 0.25[/]"]
     ]  # fmt: skip
     assert list(head.columns[1].cells) == ["4.0\n[dim]4.0 4.0[/]", "1.0 to 2.5"]
+    assert [list(column.cells) for column in against.columns][:2] == [["moda"], ["0.25\n[dim]0.25 0.25[/]"]]
     write(report, tmp_path / "figures.json")
     stored = json.loads((tmp_path / "figures.json").read_text())
     assert stored["systems"]["moda"]["gap r"] == [0.6, 0.5, 0.7]
