@@ -216,6 +216,10 @@ def augment(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         spectrum *= 1 / (1 + (hertz / rng.uniform(2800, 6000)) ** 8)
         if rng.random() < 0.5:
             spectrum *= 1 - 1 / (1 + (hertz / rng.uniform(150, 350)) ** 6)
+    if rng.random() < 0.3:  # a band that is lost, as wide as 0.3 of the ear's scale at most
+        first = rng.uniform(0, 0.9)
+        low, high = (700 * (10 ** (2840 * part / 2595) - 1) for part in (first, first + rng.uniform(0.05, 0.3)))
+        spectrum[(hertz >= low) & (hertz < high)] *= 0.01
     if rng.random() < 0.35:  # room: an exponentially dying tail
         length = int(SAMPLE_RATE * rng.uniform(0.1, 0.5))
         tail = rng.standard_normal(length) * np.exp(-6.9 * np.arange(length) / length) * rng.uniform(0.02, 0.12)
@@ -230,7 +234,11 @@ def augment(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         sound = sound + _beside(_music(size, rng), level, rng.uniform(6, 25))
     if rng.random() < 0.15:  # codec
         sound = _companded(sound, rng) if rng.random() < 0.5 else _thinned(sound, rng)
-    return (sound / loudness(sound) * rng.uniform(0.85, 1.15)).astype(np.float32)
+    sound = sound / loudness(sound) * rng.uniform(0.85, 1.15)
+    if rng.random() < 0.3:  # dropouts of 40 to 160 ms, one in two seconds
+        for begin in rng.integers(0, size, 1 + size // (2 * SAMPLE_RATE)):
+            sound[begin : begin + int(SAMPLE_RATE * rng.uniform(0.04, 0.16))] = 0
+    return sound.astype(np.float32)
 
 
 def _beside(other: np.ndarray, level: float, decibels: float) -> np.ndarray:

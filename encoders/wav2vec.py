@@ -136,6 +136,7 @@ class LiteEncoder(nn.Module):
         hidden, _ = self.frames.transform(features)
         visemes = self.viseme_head(hidden)
         joined = torch.cat([hidden, visemes.softmax(-1)], dim=-1)  # [B, T, D + 15]
+        joined = F.dropout(joined, 0.2, self.training)
         track = self.articulation_head(joined.transpose(1, 2)).transpose(1, 2)
         return features, hidden, visemes, track
 

@@ -34,10 +34,13 @@ log = logging.getLogger(__name__)
 
 #: How often each clip is heard in another room and at another tempo.
 VARIANTS = 5
-#: Networks whose mean labels the speech without pictures.
-TEACHERS = 3
+#: Networks that label speech with mouths, each taught by the footage of all speakers but every third.
+FOLDS = 3
+#: Weight of what they think of a speaker they do not know, beside how that speaker moved: people say the same in many
+#: ways, and what cannot be heard cannot be learnt.
+TEACHER_SHARE = 0.5
 #: Share of the audio encoder's training that is speech without pictures.
-SPEECH_SHARE = 0.5
+SPEECH_SHARE = 0.6
 
 
 @dataclass(frozen=True)
@@ -69,22 +72,35 @@ def encoder(corpus: Path, speech: Path | None, work: Path, out: Path, config: Tr
     tracks = np.concatenate([clip.articulation[clip.valid] for clip in training])
     mean, std = tracks.mean(0), tracks.std(0)
 
-    def recorded(clips: list[Clip]) -> list[Speech]:
-        items = []
-        for clip, weight in zip(clips, speaker_weights(clips), strict=True):
-            track = ((clip.articulation - mean) / std).astype(np.float32)
-            track[~clip.valid] = np.nan
-            visemes, rows = labels[clip.name]
-            items.append(Speech(clip.waveform, visemes, track, phonetics(rows), weight))
-        return items
+    phones = {name: phonetics(rows) for name, (_, rows) in labels.items()}
+    folds = by_speaker(training)
+    teachers = [train_teacher([c for c in training if folds[c.speaker] != k], phones, k) for k in range(FOLDS)]
 
-    items = recorded(training)
+    def recorded(clip: Clip, weight: float, share: float) -> Speech:
+        track = (clip.articulation - mean) / std
+        if share:
+            thought = teachers[folds[clip.speaker]].predict(teacher_features(clip.waveform, phones[clip.name]))
+            track += share * ((thought - mean) / std - track)
+        track[~clip.valid] = np.nan
+        return Speech(clip.waveform, labels[clip.name][0], track.astype(np.float32), phones[clip.name], weight)
+
+    items = [
+        recorded(clip, weight, TEACHER_SHARE) for clip, weight in zip(training, speaker_weights(training), strict=True)
+    ]
+    watched = [recorded(clip, 1.0, 0.0) for clip in tuning]
     if speech is not None:
-        phones = {clip.name: phonetics(labels[clip.name][1]) for clip in training}
-        teachers = [train_teacher(training, phones, seed) for seed in range(config.seed, config.seed + TEACHERS)]
         items += labelled_speech(speech, phonetics, teachers, mean, std, total=sum(item.weight for item in items))
-    log.info("%d recordings to train on, %d of other speakers to watch", len(items), len(tuning))
-    train_encoder(items, recorded(tuning), out, config)
+    log.info("%d recordings to train on, %d of other speakers to watch", len(items), len(watched))
+    train_encoder(items, watched, out, config)
+
+
+def by_speaker(clips: list[Clip]) -> dict[str, int]:
+    """Fold of each speaker, 0 to FOLDS - 1; the folds are of about the same length."""
+    seconds: dict[str, int] = {}
+    for clip in clips:
+        seconds[clip.speaker] = seconds.get(clip.speaker, 0) + len(clip)
+    longest_first = sorted(seconds, key=lambda speaker: (-seconds[speaker], speaker))
+    return {speaker: place % FOLDS for place, speaker in enumerate(longest_first)}
 
 
 def motion(corpus: Path, out: Path, encoder_weights: Path, config: MotionTrainConfig) -> None:
@@ -103,14 +119,18 @@ def train_teacher(clips: list[Clip], phones: dict[str, np.ndarray], seed: int) -
     """
     rng = np.random.default_rng(seed)
     examples = [
-        tcn_example(take, torch.cat([mel_features(take.waveform), torch.from_numpy(take.track(phones[clip.name]))], 1),
-                    weight)
+        tcn_example(take, teacher_features(take.waveform, take.track(phones[clip.name])), weight)
         for _ in range(VARIANTS)
         for clip, weight in zip(clips, speaker_weights(clips), strict=True)
         for take in [retake(clip, rng)]
-    ]  # fmt: skip
+    ]
     log.info("teacher %d: %d examples", seed, len(examples))
     return train_tcn(examples, TcnConfig(seed=seed))
+
+
+def teacher_features(waveform: np.ndarray, phones: np.ndarray) -> Tensor:
+    """waveform [640 T] and phones [T, 40] -> [T, 200]"""
+    return torch.cat([mel_features(waveform), torch.from_numpy(phones)], dim=1)
 
 
 def tcn_example(take: Retake, features: Tensor, weight: float) -> TcnExample:
@@ -131,7 +151,7 @@ def labelled_speech(
     items = []
     for item in recordings:
         phones = phonetics(item.rows)
-        heard = torch.cat([mel_features(item.waveform), torch.from_numpy(phones)], 1)
+        heard = teacher_features(item.waveform, phones)
         track = (np.mean([teacher.predict(heard) for teacher in teachers], axis=0) - mean) / std
         items.append(Speech(item.waveform, item.visemes, track.astype(np.float32), phones, share * len(item.visemes)))
     return items
