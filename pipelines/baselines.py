@@ -19,8 +19,9 @@ from encoders.visemes import phone_visemes
 from encoders.wav2vec import AudioEncoder
 from pipelines.corpus import Clip, retake
 from pipelines.metrics import LOWER_LIP, NAMED_CHANNELS, UPPER_LIP, lip_gap
+from pipelines.speech import phone_rows
 from pipelines.tcn import TcnConfig, TcnExample, mel_features, train_tcn
-from pipelines.train import speaker_weights
+from pipelines.train import Phonetics, speaker_weights, teacher_features, train_teacher
 
 FLOOR = 40.0  # dB below the loud frames: what is fainter is all the same
 REACH = 6  # frames, 240 ms: what the ridge hears on either side
@@ -120,6 +121,23 @@ def tcn_from_mel(training: list[Recording], config: TcnConfig) -> Predictor:
 def tcn_from_tokens(training: list[Recording], config: TcnConfig) -> Predictor:
     """The same network behind the same audio encoder as the generator."""
     return _tcn(training, config, AudioEncoder.hear, lambda recording: recording.tokens)
+
+
+def tcn_from_phones(training: list[Recording], config: TcnConfig) -> Predictor:
+    """The same network behind log-mel spectra and a phone recogniser's posteriors: what phonetic knowledge is worth.
+    Raises TeacherError."""
+    reader = PhoneReader()
+    rows = {recording.clip.name: phone_rows(reader, recording.clip.waveform) for recording in training}
+    phonetics = Phonetics.fit(np.concatenate(list(rows.values())))
+    phones = {name: phonetics(found) for name, found in rows.items()}
+    network = train_teacher([recording.clip for recording in training], phones, config)
+
+    def predict(recording: Recording) -> np.ndarray:
+        waveform = recording.clip.waveform
+        track = network.predict(teacher_features(waveform, phonetics(phone_rows(reader, waveform))))
+        return _motion(track[:, :-1], track[:, -1])
+
+    return predict
 
 
 def _tcn(

@@ -74,7 +74,9 @@ def encoder(corpus: Path, speech: Path | None, work: Path, out: Path, config: Tr
 
     phones = {name: phonetics(rows) for name, (_, rows) in labels.items()}
     folds = by_speaker(training)
-    teachers = [train_teacher([c for c in training if folds[c.speaker] != k], phones, k) for k in range(FOLDS)]
+    teachers = [
+        train_teacher([c for c in training if folds[c.speaker] != k], phones, TcnConfig(seed=k)) for k in range(FOLDS)
+    ]
 
     def recorded(clip: Clip, weight: float, share: float) -> Speech:
         track = (clip.articulation - mean) / std
@@ -112,20 +114,19 @@ def motion(corpus: Path, out: Path, encoder_weights: Path, config: MotionTrainCo
     train_motion(examples, watched, ModelConfig.lite(audio_dim=listener.token_dim), out, config)
 
 
-def train_teacher(clips: list[Clip], phones: dict[str, np.ndarray], seed: int) -> Tcn:
+def train_teacher(clips: list[Clip], phones: dict[str, np.ndarray], config: TcnConfig) -> Tcn:
     """A network that hears log-mel and phones, and tells the mouth: it labels speech that nobody filmed.
 
     phones: [T, 40] of each clip by name; they are those of the clean recording, whatever room it is heard in.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(config.seed)
     examples = [
         tcn_example(take, teacher_features(take.waveform, take.track(phones[clip.name])), weight)
         for _ in range(VARIANTS)
         for clip, weight in zip(clips, speaker_weights(clips), strict=True)
         for take in [retake(clip, rng)]
     ]
-    log.info("teacher %d: %d examples", seed, len(examples))
-    return train_tcn(examples, TcnConfig(seed=seed))
+    return train_tcn(examples, config)
 
 
 def teacher_features(waveform: np.ndarray, phones: np.ndarray) -> Tensor:
