@@ -143,19 +143,25 @@ def judge_portraits(people: list[Portrait], steps: int, out: Path) -> None:
         print(f"{person.name:<24}{', '.join(words)}", flush=True)
         if len(rows) <= steps:
             for emotion, look in looks.items():
-                track = [0.0, *(person.score(emotion, person.show(emotion, part)) for part in PARTS),
-                         person.score(emotion, look)]  # fmt: skip
-                orders.append(np.nan if np.ptp(track) == 0 else spearmanr(range(5), track)[0])
-                print(f"  {emotion:<12}at 0, .25, .5, .75, 1: {' '.join(f'{value:.2f}' for value in track)}")
+                parts = [person.neutral, *(person.show(emotion, part) for part in PARTS), look]
+                scores = [person.score(emotion, part) for part in parts]
+                rest, change = person.neutral.blendshapes, look.blendshapes - person.neutral.blendshapes
+                shares_ = [float((part.blendshapes - rest) @ change / (change @ change)) for part in parts]
+                orders.append([spearmanr(range(5), row)[0] if np.ptp(row) else np.nan for row in (scores, shares_)])
+                print(f"  {emotion:<12}score {_list(scores)}   share of the full change {_list(shares_)}")
     draw(rows, out / "emotion.png")
     every = [verdict for column in verdicts.values() for verdict in column]
     print(f"\n{'emotion':<12}{'named':>8}{'towards':>9}{'no':>5}")
     for emotion, column in {**verdicts, "all": every}.items():
         print(f"{emotion:<12}{column.count('named'):>8}{column.count('towards'):>9}{column.count('no'):>5}")
     print(f"named or moved towards: {1 - every.count('no') / len(every):.0%} of {len(every)}")
-    if orders:
-        print(f"intensity and score, Spearman: mean {np.nanmean(orders):.2f}, least {np.nanmin(orders):.2f}, "
-              f"{np.isnan(orders).sum()} of {len(orders)} without any change")  # fmt: skip
+    for name, column in zip(("score", "share of the full change"), zip(*orders, strict=True), strict=False):
+        print(f"intensity 0, .25, .5, .75, 1 against {name}, Spearman: mean {np.nanmean(column):.2f}, least "
+              f"{np.nanmin(column):.2f}; without any change {np.isnan(column).sum()} of {len(column)}")  # fmt: skip
+
+
+def _list(values: list[float]) -> str:
+    return " ".join(f"{value:.2f}" for value in values)
 
 
 def judge_corpus(head: TalkingHead, corpus: Path, clips: int, seconds: float) -> None:

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import matplotlib
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from contracts import FPS, SAMPLES_PER_FRAME, EmotionTimeline
 from encoders.face import encode_face
@@ -108,6 +109,7 @@ def draw(recording: Recording, shown: Take, crops: list[Array], path: Path) -> N
     rows = -(-len(crops) // COLUMNS)
     sheet = Image.new("RGB", (COLUMNS * TILE, rows * height), "white")
     pen = ImageDraw.Draw(sheet)
+    font = ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), 13)  # knows IPA
     curves = [(recording.gap, "red"), (shown.foretold, "grey"), (lip_gap(shown.motion), "black")]
     for row in range(rows):
         x0, y0 = row * COLUMNS * STEP, row * height + TILE + TEXT  # first frame of the row, top of its curve
@@ -118,7 +120,7 @@ def draw(recording: Recording, shown: Take, crops: list[Array], path: Path) -> N
             frame = k * STEP
             sheet.paste(Image.fromarray(crops[k]), (i * TILE, row * height))
             text = f"{frame / FPS:.2f} {shown.visemes[frame]} {100 * shown.silence[frame]:.0f}\n{shown.phones[frame]}"
-            pen.multiline_text((i * TILE + 2, row * height + TILE), text, fill="black", font_size=14)
+            pen.multiline_text((i * TILE + 2, row * height + TILE), text, fill="black", font=font)
         for track, colour in curves:
             if track is not None:
                 values = track[x0 : x0 + COLUMNS * STEP + 1]

@@ -39,7 +39,7 @@ ACTION_UNITS = {
 DIFFERENCES = {"1-2": ("browInnerUp", "browOuterUp", 0.10, 0.30), "10-12": ("mouthUpperUp", "mouthSmile", 0.10, 0.40)}
 FROWN = (0.15, 0.50)  # "4": browDown up, or from a raised brow browInnerUp and browOuterUp down
 WIDE = (0.01, 0.06)  # "5": eyeWide up, which narrow eyes cannot do, or a quarter of eyeSquint down
-SKEW = (0.08, 0.25)  # one corner of the mouth raised more than the other: "12L-R"
+SKEW = (0.06, 0.22)  # one corner of the mouth raised more than the other: "12L-R"
 
 PROTOTYPES = {
     "anger": Prototype(needs=(("4",),), without=("12", "10-12", "1-2")),
