@@ -5,8 +5,9 @@
 PORTRAITS is a folder of pictures, VOICE a recording, of which some seconds are spoken. Every portrait shows every
 emotion in full, the first few also in part; the rendered frames are landmarked, and their blendshapes compared with
 those of the same portrait speaking neutrally, by the estimate for faces that talk (pipelines/emotions.py). An emotion
-is named where its score leads, or where the estimate for portraits (encoders/emotion.py) names it outright; the face
-moves towards it where its score is over MOVED, or the portrait's estimate rises by as much. With a motion set: how well
+is named where its score leads, or where the estimate for portraits (encoders/emotion.py) names it outright, which it
+may do already of the neutral face; the face moves towards it where its score is over MOVED, or the portrait's estimate
+rises by as much. With a motion set: how well
 the mouth still follows real people (tuning speakers), and the share of the set's frames that show each emotion. OUT
 gets emotion.png, a frame per portrait and emotion. ``--templates`` adds the templates to the neutral motion instead of
 asking the model: what the renderer can show at all.
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 SHOWN = [emotion for emotion in EMOTIONS if emotion not in ("neutral", "none")]
 PARTS = (0.25, 0.5, 0.75)
+VERDICTS = ("named", "towards", "already", "no")
 STRIDE = 10  # frames: the estimate is a mean over seconds, a few looks will do
 MOVED = 0.05
 PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
@@ -91,11 +93,13 @@ class Portrait:
         return emotion_scores(look.blendshapes[None], self.neutral.blendshapes)[0]
 
     def judge(self, emotion: str, look: Look) -> str:
-        """``named``, ``towards`` or ``no``."""
+        """One of VERDICTS."""
         scores, index = self.scores(look), EMOTIONS.index(emotion)
         outright, before = estimate_emotion(look.blendshapes), estimate_emotion(self.neutral.blendshapes)
-        if (scores[index] > MOVED and scores.argmax() == index) or outright.label == emotion:
+        if scores[index] > MOVED and scores.argmax() == index:
             return "named"
+        if outright.label == emotion:
+            return "already" if before.label == emotion else "named"
         return "towards" if max(scores[index], outright.scores[index] - before.scores[index]) > MOVED else "no"
 
     def _look(self, motion: Array) -> Look:
@@ -151,10 +155,12 @@ def judge_portraits(people: list[Portrait], steps: int, out: Path) -> None:
                 print(f"  {emotion:<12}score {_list(scores)}   share of the full change {_list(shares_)}")
     draw(rows, out / "emotion.png")
     every = [verdict for column in verdicts.values() for verdict in column]
-    print(f"\n{'emotion':<12}{'named':>8}{'towards':>9}{'no':>5}")
+    print(f"\n{'emotion':<12}{''.join(f'{verdict:>9}' for verdict in VERDICTS)}")
     for emotion, column in {**verdicts, "all": every}.items():
-        print(f"{emotion:<12}{column.count('named'):>8}{column.count('towards'):>9}{column.count('no'):>5}")
-    print(f"named or moved towards: {1 - every.count('no') / len(every):.0%} of {len(every)}")
+        print(f"{emotion:<12}{''.join(f'{column.count(verdict):>9}' for verdict in VERDICTS)}")
+    won = (every.count("named") + every.count("towards")) / len(every)
+    any_ = 1 - every.count("no") / len(every)
+    print(f"named or moved towards: {won:.0%} of {len(every)}, with those named already {any_:.0%}")
     for name, column in zip(("score", "share of the full change"), zip(*orders, strict=True), strict=False):
         print(f"intensity 0, .25, .5, .75, 1 against {name}, Spearman: mean {np.nanmean(column):.2f}, least "
               f"{np.nanmin(column):.2f}; without any change {np.isnan(column).sum()} of {len(column)}")  # fmt: skip
