@@ -27,7 +27,7 @@ from moda.sampler import SamplerConfig
 from moda.train import TrainConfig, train_motion
 from pipelines.corpus import load_corpus, split
 from pipelines.evaluate import ONE, Report, compare, evaluate
-from pipelines.train import motion_examples
+from pipelines.train import Progress, motion_examples
 
 #: Changes of ModelConfig.lite. The plans have as many parameters as it, to a few per cent.
 NETWORKS: dict[str, dict] = {
@@ -71,7 +71,8 @@ def main(
         for name in missing:
             config = replace(ModelConfig.lite(listener.token_dim), **NETWORKS[name])
             part = _weights(out, name).with_suffix(".part.safetensors")  # a checkpoint is not yet a variant
-            train_motion(examples, watched, config, part, settings)
+            with Progress(part, (config, settings)) as progress:
+                train_motion(examples, watched, config, part, settings, progress.keep, progress.kept)
             part.rename(_weights(out, name))
     for name in chosen:
         judge(name, _weights(out, name), SamplerConfig())

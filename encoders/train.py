@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -54,19 +54,26 @@ class TrainConfig:
     learning_rate: float = 1.5e-3
     warmup: int = 100
     ema: float = 0.998
+    checkpoint: int = 200
     seed: int = 0
     precision: torch.dtype = torch.float32  # of the network's arithmetic; parameters and losses stay float32
 
 
-def train_encoder(speech: list[Speech], heldout: list[Speech], out: Path, config: TrainConfig) -> None:
-    """Train from scratch, on the CPU, and write `out`; a checkpoint replaces it every 200 steps: nothing is lost."""
+def train_encoder(
+    speech: list[Speech], heldout: list[Speech], out: Path, config: TrainConfig,
+    keep: Callable[[dict], None], kept: dict | None = None,
+) -> None:  # fmt: skip
+    """Train from scratch, on the CPU. At every checkpoint the weights so far replace `out`, and `keep` is given all that
+    a later call needs as `kept` to go on from there as if nothing had happened."""
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)  # parameter initialisation and dropout
-        _train(speech, heldout, out, config)
+        _train(speech, heldout, out, config, keep, kept)
 
 
-def _train(speech: list[Speech], heldout: list[Speech], out: Path, config: TrainConfig) -> None:
-    rng = np.random.default_rng(config.seed)
+def _train(
+    speech: list[Speech], heldout: list[Speech], out: Path, config: TrainConfig,
+    keep: Callable[[dict], None], kept: dict | None,
+) -> None:  # fmt: skip
     network = LiteEncoder(LiteConfig())
     heads = nn.ModuleDict(
         {
@@ -77,8 +84,15 @@ def _train(speech: list[Speech], heldout: list[Speech], out: Path, config: Train
     average = copy.deepcopy(network).eval()
     parameters = [*network.parameters(), *heads.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.02)
+    parts = {"network": network, "heads": heads, "average": average, "optimiser": optimiser}
+    begin = 0
+    if kept is not None:
+        begin = kept["step"]
+        torch.set_rng_state(kept["chance"])
+        for name, part in parts.items():
+            part.load_state_dict(kept[name])
     began = time.monotonic()
-    for step, batch in enumerate(_ahead(_batches(speech, config, rng))):
+    for step, batch in enumerate(_ahead(_batches(speech, config, begin)), begin):
         progress = step / config.steps
         rate = config.learning_rate * min(1, (step + 1) / config.warmup) * (0.5 + 0.5 * np.cos(np.pi * progress))
         for group in optimiser.param_groups:
@@ -95,11 +109,13 @@ def _train(speech: list[Speech], heldout: list[Speech], out: Path, config: Train
             for slow, fast in zip(average.parameters(), network.parameters(), strict=True):
                 slow.lerp_(fast, 1 - decay)
         if step % 50 == 0:
-            parts = " ".join(f"{name} {value.item():.3f}" for name, value in losses.items())
-            log.info("step %d %.0f s lr %.2e %s", step, time.monotonic() - began, rate, parts)
-        if (step + 1) % 200 == 0 or step + 1 == config.steps:
+            values = " ".join(f"{name} {value.item():.3f}" for name, value in losses.items())
+            log.info("step %d %.0f s lr %.2e %s", step, time.monotonic() - began, rate, values)
+        if (step + 1) % config.checkpoint == 0 or step + 1 == config.steps:
             log.info("held out: %s", evaluate_encoder(average, heldout))
             save_lite(average, out, {"steps": str(step + 1), "seed": str(config.seed)})
+            states = {name: part.state_dict() for name, part in parts.items()}
+            keep(states | {"step": step + 1, "chance": torch.get_rng_state()})
 
 
 @torch.inference_mode()
@@ -160,10 +176,11 @@ def _mel_filters() -> Tensor:
     return torch.from_numpy(librosa.filters.mel(sr=SAMPLE_RATE, n_fft=512, n_mels=MELS)).float()
 
 
-def _batches(speech: list[Speech], config: TrainConfig, rng: np.random.Generator) -> Iterator[dict[str, Tensor]]:
+def _batches(speech: list[Speech], config: TrainConfig, begin: int) -> Iterator[dict[str, Tensor]]:
     odds = np.array([item.weight for item in speech])
     odds /= odds.sum()
-    for _ in range(config.steps):
+    for step in range(begin, config.steps):
+        rng = np.random.default_rng([config.seed, step])
         rows = [_excerpt(speech[i], config.frames, rng) for i in rng.choice(len(speech), config.batch, p=odds)]
         columns = zip(*rows, strict=True)
         names = ("waveform", "visemes", "articulation", "phonetic")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -66,6 +66,7 @@ class TrainConfig:
     drop_identity: float = 0.1
     unmixed: float = 0.3  # windows under the label of what the face shows, without a template
     emphasis: float = 1.35  # of the lips about their mean; what can be foretold of a motion is less than the motion
+    checkpoint: int = 200
     seed: int = 0
     precision: torch.dtype = torch.float32  # of the network's arithmetic; parameters and losses stay float32
 
@@ -136,10 +137,11 @@ def channel_weights() -> Tensor:
 
 
 def train_motion(
-    examples: list[Example], heldout: list[Example], config: ModelConfig, out: Path, settings: TrainConfig
-) -> None:
-    """Train from scratch, on the CPU, and write `out`; a checkpoint replaces it every 200 steps: nothing is lost."""
-    rng = np.random.default_rng(settings.seed)
+    examples: list[Example], heldout: list[Example], config: ModelConfig, out: Path, settings: TrainConfig,
+    keep: Callable[[dict], None], kept: dict | None = None,
+) -> None:  # fmt: skip
+    """Train from scratch, on the CPU. At every checkpoint the weights so far replace `out`, and `keep` is given all that
+    a later call needs as `kept` to go on from there as if nothing had happened."""
     generator = torch.Generator().manual_seed(settings.seed)
     space = lite_space(examples)
     examples, heldout = (
@@ -152,9 +154,16 @@ def train_motion(
         fit_prior(model.prior, examples, space)
     average = copy.deepcopy(model).requires_grad_(False)
     optimiser = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    states = {"model": model, "average": average, "optimiser": optimiser}
+    begin = 0
+    if kept is not None:
+        begin = kept["step"]
+        generator.set_state(kept["chance"])
+        for name, state in states.items():
+            state.load_state_dict(kept[name])
     losses: dict[str, list[float]] = {}
     began = time.monotonic()
-    for step, batch in enumerate(batches(examples, config.window, settings, rng)):
+    for step, batch in enumerate(batches(examples, config.window, settings, settings.seed, begin), begin):
         progress = step / settings.steps
         rate = settings.learning_rate * min(1, (step + 1) / settings.warmup) * (0.52 + 0.48 * np.cos(np.pi * progress))
         for group in optimiser.param_groups:
@@ -174,12 +183,14 @@ def train_motion(
         if step % 50 == 0:
             means = " ".join(f"{name} {np.mean(values[-50:]):.3f}" for name, values in losses.items())
             log.info("step %d %.0f s lr %.2e %s", step, time.monotonic() - began, rate, means)
-        if (step + 1) % 200 == 0 or step + 1 == settings.steps:
+        if (step + 1) % settings.checkpoint == 0 or step + 1 == settings.steps:
             with torch.no_grad():
                 scores = _heldout_loss(average, space, heldout, settings)
             log.info("held out: %s", " ".join(f"{name} {value:.3f}" for name, value in scores.items()))
             notes = {"steps": str(step + 1), "seed": str(settings.seed), "licence": "Apache-2.0"}
             save_checkpoint(out, average, space, notes)
+            state = {name: part.state_dict() for name, part in states.items()}
+            keep(state | {"step": step + 1, "chance": generator.get_state()})
 
 
 def flow_loss(
@@ -215,10 +226,12 @@ def lip_gap(motion: Tensor) -> Tensor:
     return motion[..., UPPER_GAP] - motion[..., LOWER_GAP]
 
 
-def batches(examples: list[Example], window: int, settings: TrainConfig, rng: np.random.Generator) -> Iterator[Batch]:
+def batches(examples: list[Example], window: int, settings: TrainConfig, seed: int, begin: int = 0) -> Iterator[Batch]:
+    """The batches of steps `begin` to `settings.steps`; a batch depends on its step and the seed alone."""
     odds = np.array([example.weight for example in examples])
     odds /= odds.sum()
-    for _ in range(settings.steps):
+    for step in range(begin, settings.steps):
+        rng = np.random.default_rng([seed, step])
         chosen = [examples[i] for i in rng.choice(len(examples), settings.batch, p=odds)]
         yield _stack([_window(example, window, settings, rng) for example in chosen])
 
@@ -272,10 +285,10 @@ def _mean(error: Tensor, weight: Tensor) -> Tensor:
 
 def _heldout_loss(model: MMDiT, space: MotionSpace, examples: list[Example], settings: TrainConfig) -> dict[str, float]:
     """The training loss on held-out speakers, with the same draws every time."""
-    rng, generator = np.random.default_rng(1), torch.Generator().manual_seed(1)
+    generator = torch.Generator().manual_seed(1)
     settings = replace(settings, steps=6, drop_audio=0.0)
     parts = [
         flow_loss(model, space, batch, settings, generator)
-        for batch in batches(examples, model.config.window, settings, rng)
+        for batch in batches(examples, model.config.window, settings, seed=1)
     ]
     return {name: float(np.mean([part[name].item() for part in parts])) for name in parts[0]}

@@ -63,6 +63,36 @@ class Phonetics:
         return ((rows - self.centre) @ self.axes.T).astype(np.float32)
 
 
+class Progress:
+    """The state of a training beside the weights it writes, so that one that was stopped goes on where it was."""
+
+    def __init__(self, out: Path, config: object) -> None:
+        self.path, self.config = out.with_suffix(".state"), repr(config)
+
+    @property
+    def kept(self) -> dict | None:
+        """The state of a training of the same recipe, None without one."""
+        if not self.path.is_file():
+            return None
+        stored = torch.load(self.path, weights_only=True)
+        if stored["config"] != self.config:
+            log.warning("%s belongs to another recipe: training begins anew", self.path)
+            return None
+        log.info("going on from step %d", stored["step"])
+        return stored
+
+    def keep(self, state: dict) -> None:
+        with replacing(self.path) as part:
+            torch.save(state | {"config": self.config}, part)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:  # done
+            self.path.unlink(missing_ok=True)
+
+
 def encoder(corpus: Path, speech: Path | None, work: Path, out: Path, config: TrainConfig) -> None:
     """Train the audio encoder on a motion set and, if given, a folder of labelled speech (`moda train speech`)."""
     training, tuning, _ = split(load_corpus(corpus))
@@ -93,7 +123,8 @@ def encoder(corpus: Path, speech: Path | None, work: Path, out: Path, config: Tr
     if speech is not None:
         items += labelled_speech(speech, phonetics, teachers, mean, std, total=sum(item.weight for item in items))
     log.info("%d recordings to train on, %d of other speakers to watch", len(items), len(watched))
-    train_encoder(items, watched, out, config)
+    with Progress(out, config) as progress:
+        train_encoder(items, watched, out, config, progress.keep, progress.kept)
 
 
 def by_speaker(clips: list[Clip]) -> dict[str, int]:
@@ -111,7 +142,9 @@ def motion(corpus: Path, out: Path, encoder_weights: Path, config: MotionTrainCo
     listener = AudioEncoder.embedded(path=encoder_weights)
     examples, watched = motion_examples(training, listener, config.seed), motion_examples(tuning, listener)
     log.info("%d examples, %d of other speakers", len(examples), len(watched))
-    train_motion(examples, watched, ModelConfig.lite(audio_dim=listener.token_dim), out, config)
+    shape = ModelConfig.lite(audio_dim=listener.token_dim)
+    with Progress(out, config) as progress:
+        train_motion(examples, watched, shape, out, config, progress.keep, progress.kept)
 
 
 def train_teacher(clips: list[Clip], phones: dict[str, np.ndarray], config: TcnConfig) -> Tcn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from moda.train import (
     train_motion,
 )  # fmt: skip
 from pipelines.corpus import LOUD_GAP, CorpusError, load_corpus, part, split
-from pipelines.train import speaker_weights
+from pipelines.train import Progress, speaker_weights
 
 
 @pytest.fixture
@@ -127,7 +128,7 @@ def test_mirror_is_its_own_inverse_and_keeps_the_gap() -> None:
 def test_batches_mix_the_template_by_intensity_and_skip_the_given_frames() -> None:
     plain = [Example(**{**vars(e), "motion": torch.zeros(100, 70)}) for e in examples()]
     settings = TrainConfig(steps=1, batch=64)
-    batch = next(iter(batches(plain, 80, settings, np.random.default_rng(0))))
+    batch = next(iter(batches(plain, 80, settings, 0)))
     templates = torch.stack([express(torch.zeros(70), i, 1.0) for i in range(len(EMOTIONS))])
     weights = batch.emotion.clone()
     weights[:, [NEUTRAL, NONE]] = 0
@@ -140,7 +141,7 @@ def test_batches_mix_the_template_by_intensity_and_skip_the_given_frames() -> No
 
 
 def test_short_clips_are_padded_and_the_padding_does_not_count() -> None:
-    batch = next(iter(batches(examples(frames=50), 80, TrainConfig(steps=1, batch=4), np.random.default_rng(0))))
+    batch = next(iter(batches(examples(frames=50), 80, TrainConfig(steps=1, batch=4), 0)))
     assert batch.motion.shape == (4, 80, 70) and batch.weight[:, 50:].sum() == 0
 
 
@@ -161,7 +162,7 @@ def test_loss_of_the_true_velocity_is_zero() -> None:
     """An oracle in the model's place makes every part of the loss vanish."""
     data = examples()
     space = lite_space(data)
-    batch = next(iter(batches(data, 80, TrainConfig(steps=1, batch=4), np.random.default_rng(0))))
+    batch = next(iter(batches(data, 80, TrainConfig(steps=1, batch=4), 0)))
     x0 = space.normalise(batch.motion)
 
     class Oracle(MMDiT):
@@ -176,16 +177,18 @@ def test_loss_of_the_true_velocity_is_zero() -> None:
 
 
 def test_motion_training_writes_a_model_that_loads_and_repeats(tmp_path: Path) -> None:
-    data, settings = examples(), TrainConfig(steps=3, batch=2)
-    for name in ("one", "two"):
-        train_motion(data, data, ModelConfig.tiny(), tmp_path / name, settings)
+    """The second run is stopped after two steps, and goes on."""
+    data, settings = examples(), TrainConfig(steps=4, batch=2, checkpoint=2)
+    states: list[dict] = []
+    train_motion(data, data, ModelConfig.tiny(), tmp_path / "one", settings, lambda s: states.append(deepcopy(s)))
+    train_motion(data, data, ModelConfig.tiny(), tmp_path / "two", settings, lambda _: None, states[0])
     one, two = (load_checkpoint(tmp_path / name)[0].state_dict() for name in ("one", "two"))
     assert all(torch.equal(one[name], two[name]) for name in one)
     _, space = load_checkpoint(tmp_path / "one")
     assert space.noise[0] < 1 and torch.all(space.noise[POSE] == 1)
 
 
-def test_encoder_training_writes_an_encoder_that_loads(tmp_path: Path) -> None:
+def test_encoder_training_writes_an_encoder_that_loads_and_repeats(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     frames = 60
     item = Speech(
@@ -193,8 +196,25 @@ def test_encoder_training_writes_an_encoder_that_loads(tmp_path: Path) -> None:
         rng.standard_normal((frames, ARTICULATION_CHANNELS)).astype(np.float32),
         np.full((frames, 40), np.nan, np.float32), 1.0,
     )  # fmt: skip
-    train_encoder([item], [item], tmp_path / "e.safetensors", EncoderTrainConfig(steps=2, batch=2, frames=25))
-    assert load_lite(tmp_path / "e.safetensors").config.hidden == 256
+    config = EncoderTrainConfig(steps=4, batch=2, frames=25, checkpoint=2)
+    states: list[dict] = []
+    train_encoder([item], [item], tmp_path / "one", config, lambda state: states.append(deepcopy(state)))
+    train_encoder([item], [item], tmp_path / "two", config, lambda _: None, states[0])
+    one, two = (load_lite(tmp_path / name) for name in ("one", "two"))
+    assert one.config.hidden == 256
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+def test_progress_is_kept_until_the_training_is_done(tmp_path: Path) -> None:
+    out = tmp_path / "weights.safetensors"
+    with pytest.raises(KeyboardInterrupt), Progress(out, "recipe") as progress:
+        assert progress.kept is None
+        progress.keep({"step": 7, "model": {"weight": torch.ones(2)}})
+        raise KeyboardInterrupt
+    assert Progress(out, "another recipe").kept is None
+    with Progress(out, "recipe") as progress:
+        assert progress.kept["step"] == 7 and progress.kept["model"]["weight"].sum() == 2
+    assert Progress(out, "recipe").kept is None and not list(tmp_path.iterdir())
 
 
 def test_augmentation_keeps_length_and_brings_unit_loudness() -> None:
