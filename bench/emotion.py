@@ -122,14 +122,19 @@ def draw(rows: dict[str, list[Array]], path: Path) -> None:
     sheet.save(path)
 
 
-def mouths(head: TalkingHead, clips: list[Clip], seconds: float) -> dict[str, float]:
+def mouths(head: TalkingHead, clips: list[Clip], seconds: float, templates: bool) -> dict[str, float]:
     """Mean r of the gap with that of the real person under each emotion in full, over clips."""
     found: dict[str, list[float]] = {emotion: [] for emotion in ("neutral", *SHOWN)}
     for clip in clips:
         frames = min(len(clip), round(seconds * FPS))
         seen, real = clip.valid[:frames], lip_gap(clip.motion[:frames])
+        waveform = clip.waveform[: frames * (SAMPLE_RATE // FPS)]
+        still = speak(head, waveform, clip.identity, "neutral")
         for emotion, values in found.items():
-            motion = speak(head, clip.waveform[: frames * (SAMPLE_RATE // FPS)], clip.identity, emotion)
+            if templates or emotion == "neutral":
+                motion = express(torch.from_numpy(still), EMOTIONS.index(emotion), 1.0).numpy()
+            else:
+                motion = speak(head, waveform, clip.identity, emotion)
             values.append(correlation(real[seen], lip_gap(motion)[seen]))
     return {emotion: float(np.nanmean(values)) for emotion, values in found.items()}
 
@@ -170,7 +175,7 @@ def _list(values: list[float]) -> str:
     return " ".join(f"{value:.2f}" for value in values)
 
 
-def judge_corpus(head: TalkingHead, corpus: Path, clips: int, seconds: float) -> None:
+def judge_corpus(head: TalkingHead, corpus: Path, clips: int, seconds: float, templates: bool) -> None:
     parts = split(load_corpus(corpus))
     rests = {c.speaker: resting(d.blendshapes for d in parts.train if d.speaker == c.speaker) for c in parts.train}
     print("\nshown by the training speakers, share of frames and of clips (a second or more):")
@@ -181,7 +186,7 @@ def judge_corpus(head: TalkingHead, corpus: Path, clips: int, seconds: float) ->
         longest[clip.speaker] = clip
     chosen = sorted(longest.values(), key=len, reverse=True)[:clips]
     print(f"\nmouth against the real one, {len(chosen)} tuning speakers, r and what the emotion costs:")
-    figures = mouths(head, chosen, seconds)
+    figures = mouths(head, chosen, seconds, templates)
     for emotion, value in figures.items():
         print(f"{emotion:<12}{value:.3f}{figures['neutral'] - value:+8.3f}")
 
@@ -215,7 +220,7 @@ def main() -> None:
         if people:
             judge_portraits(people, arguments.steps, arguments.out)
     if arguments.corpus is not None:
-        judge_corpus(head, arguments.corpus, arguments.clips, arguments.seconds)
+        judge_corpus(head, arguments.corpus, arguments.clips, arguments.seconds, arguments.templates)
 
 
 if __name__ == "__main__":
