@@ -106,16 +106,15 @@ def prepare(
         for index, path in enumerate(paths):
             name = path.relative_to(videos).as_posix()
             progress(Step(name, index, len(paths)))
-            key = fingerprint(path)
-            if key in first:
-                record, known = Record(name, refusal=f"the same video as {first[key]}"), False
+            key, refusal = _key(path, name, first)
+            if refusal:
+                record, known = Record(name, refusal=refusal), False
             else:
                 folders = Path(name).parts[:-1]
                 speaker = folders[0] if by_folder and folders else f"{_slug(path)}_{key[:5]}"
                 person = Person(**{"speaker": speaker, **people.get(name, {})})
                 on_frame = partial(_report, progress, Step(name, index, len(paths)))
                 record, known = _process(path, name, key, person, listener, out, on_frame)
-            first.setdefault(key, name)
             records.append(record)
             progress(Step(name, index, len(paths), 1.0, record, known))
     finally:  # Ctrl-C too: what is done can be used
@@ -165,6 +164,16 @@ def fingerprint(path: Path) -> str:
     return digest.hexdigest()[:12]
 
 
+def _key(path: Path, name: str, first: dict[str, str]) -> tuple[str, str]:
+    """The key of a video, and why it should not be tracked; ``first`` are the paths by key, and gains this one."""
+    try:
+        key = fingerprint(path)
+    except OSError as error:
+        return "", f"cannot be read ({error.strerror}); make it readable and run again"
+    same = first.setdefault(key, name)
+    return key, "" if same == name else f"the same video as {same}"
+
+
 def _process(
     path: Path, name: str, key: str, person: Person, listener: AudioEncoder, out: Path,
     on_frame: Callable[[float], None],
@@ -180,7 +189,7 @@ def _process(
         kind = "" if isinstance(error, ModaError) else f"{type(error).__name__}: "
         return Record(name, refusal=f"{kind}{error}"), False
     current = replace(record, path=name, clips=[{**row, "path": name, **asdict(person)} for row in record.clips])
-    if current != record:
+    if not known or current != record:
         with replacing(file) as part:
             part.write_text(json.dumps(asdict(current)))
     return current, known

@@ -16,7 +16,7 @@ from encoders.media import load_audio
 from encoders.track import BLINK
 from pipelines.cli import app
 from pipelines.corpus import load_corpus
-from pipelines.prepare import PrepareError, find_videos, prepare, read_table, with_sound
+from pipelines.prepare import PrepareError, Record, find_videos, prepare, read_table, with_sound
 from pipelines.sync import check_sync, lag_curve
 from pipelines.takes import LONGEST, cut, find_neutral, make_takes, split
 
@@ -257,6 +257,28 @@ def test_bad_videos_are_one_line_each(tmp_path: Path) -> None:
     assert len(lines) == 2 and "empty.mov" in lines[0] and "noise.mp4" in lines[1]
     assert "0 clips, 0.0 minutes, 0 speakers, from 0 of 2 videos" in result.stdout
     assert (out / "manifest.jsonl").read_text() == "" and list((out / "videos").iterdir()) == []
+
+
+def test_a_refused_video_is_not_tracked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    videos, out = tmp_path / "videos", tmp_path / "set"
+    videos.mkdir()
+    (videos / "mute.mp4").write_bytes(b"no lips move")
+    (videos / "gone.mp4").write_bytes(b"an odd one")
+    known = pipelines.prepare.fingerprint
+
+    def fingerprint(path: Path) -> str:
+        if path.name == "gone.mp4":
+            raise PermissionError(13, "Permission denied")
+        return known(path)
+
+    monkeypatch.setattr(pipelines.prepare, "fingerprint", fingerprint)
+    monkeypatch.setattr(pipelines.prepare, "track", lambda path, *_: Record(path.name, seconds=9.0, refusal="mute"))
+    records = prepare(videos, out)
+    assert [(record.path, record.refusal.split(";")[0]) for record in records] == [
+        ("gone.mp4", "cannot be read (Permission denied)"), ("mute.mp4", "mute"),
+    ]  # fmt: skip
+    monkeypatch.setattr(pipelines.prepare, "track", lambda *_: pytest.fail("it is tracked again"))
+    assert prepare(videos, out) == records
 
 
 @pytest.mark.slow
