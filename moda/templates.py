@@ -72,7 +72,7 @@ _POSE = {"sadness": (PITCH, 3.0), "surprise": (PITCH, -2.0), "contempt": (ROLL, 
 #: While the mouth speaks, the lip rows of a template count this much: their shape (smile, raised upper lip, pressed
 #: corners), which is what shows of an emotion then, and their opening, which takes the place of speech.
 SPEAKING_SHAPE, SPEAKING_OPENING = 0.8, 0.55
-WIDE = 0.12  # OC, about the median gap of speech: from here on an emotion opens the mouth in full, and not at all at 0
+WIDE = 0.2  # OC, a loud vowel: from here on an emotion opens the mouth in full, and not at all at 0
 
 _UPPER_GAP, _LOWER_GAP = (3 * KEYPOINT_VERTICES.index(vertex) + 1 for vertex in (13, 14))
 
