@@ -134,9 +134,7 @@ class Espeak:
         try:
             self._library = ctypes.CDLL("libespeak-ng.so.1")
         except OSError:
-            raise TeacherError(
-                "espeak-ng is not installed; apt-get install espeak-ng, or train with --minutes 0"
-            ) from None
+            raise TeacherError("espeak-ng is not installed; apt-get install espeak-ng") from None
         # AUDIO_OUTPUT_SYNCHRONOUS; options: phoneme events, spelt in IPA
         self._rate = self._library.espeak_Initialize(2, 0, None, 1 | 2)
         self._audio: list[np.ndarray] = []
@@ -165,7 +163,7 @@ class Espeak:
         self._audio.clear()
         self._phones.clear()
         if self._library.espeak_SetVoiceByName(voice.encode()) != 0:
-            raise ValueError(f"espeak-ng has no voice {voice!r}")
+            raise TeacherError(f"espeak-ng has no voice {voice!r}; apt-get install espeak-ng-data")
         for parameter, value in ((self._RATE, rate), (self._PITCH, pitch), (self._RANGE, pitch_range)):
             self._library.espeak_SetParameter(parameter, value, 0)
         encoded = text.encode()

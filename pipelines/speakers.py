@@ -76,7 +76,9 @@ def _text(sentences: list[str], rng: np.random.Generator) -> str:
 
 
 def _flite(sources: SpeechSources, reader: PhoneReader, seed: int) -> Iterator[Take]:
-    english = texts.fortunes(sources.fortunes)["en"]
+    english = texts.fortunes(sources.fortunes).get("en")
+    if not english:
+        raise TeacherError(f"no English texts in {sources.fortunes}; apt-get install fortunes")
     voices.flite("installed", voices.FLITE_VOICES[0])
 
     def speak(rng: np.random.Generator) -> Spoken:
@@ -90,6 +92,8 @@ def _flite(sources: SpeechSources, reader: PhoneReader, seed: int) -> Iterator[T
 def _festival(sources: SpeechSources, reader: PhoneReader, seed: int) -> Iterator[Take]:
     known = texts.fortunes(sources.fortunes) | {"cs": texts.messages(sources.messages).get("cs", [])}
     installed = {voice: language for voice, language in voices.festival_voices().items() if known.get(language[:2])}
+    if not installed:
+        raise TeacherError(f"festival's voices have no texts in {sources.fortunes}; apt-get install fortunes")
 
     def speak(rng: np.random.Generator) -> Spoken:
         voice = str(rng.choice(sorted(installed)))

@@ -170,6 +170,23 @@ def test_joined_prompts_are_apart() -> None:
         join([], np.zeros(0))
 
 
+def test_a_source_without_texts_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(voices, "festival_voices", lambda: {"lp_diphone": "it"})
+    folders = SpeechSources(fortunes=tmp_path / "fortunes", messages=tmp_path, prompts=tmp_path)
+
+    def start(source: str) -> None:
+        with pytest.raises(TeacherError, match="apt-get install"):
+            speakers.TAKES[source](folders, PhoneReader(), 0)
+
+    start("prompts")
+    start("flite")  # no folder
+    folders.fortunes.mkdir()
+    (folders.fortunes / "weisheiten").write_text("Das ist nicht der Weg, den wir gehen und du auch.\n%\n")
+    assert list(texts.fortunes(folders.fortunes)) == ["de"]
+    start("flite")  # reads English
+    start("festival")  # here Italian
+
+
 # --- the folder ---
 
 
