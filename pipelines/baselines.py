@@ -17,11 +17,11 @@ from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, AudioFeatures
 from encoders.teachers import PhoneReader, Segment
 from encoders.visemes import phone_visemes
 from encoders.wav2vec import AudioEncoder
-from pipelines.corpus import Clip, retake
+from pipelines.corpus import Clip, retake, speaker_weights
 from pipelines.metrics import LOWER_LIP, NAMED_CHANNELS, UPPER_LIP, lip_gap
 from pipelines.speech import phone_rows
 from pipelines.tcn import TcnConfig, TcnExample, mel_features, train_tcn
-from pipelines.train import Phonetics, speaker_weights, teacher_features, train_teacher
+from pipelines.train import Phonetics, teacher_features, train_teacher
 
 FLOOR = 40.0  # dB below the loud frames: what is fainter is all the same
 REACH = 6  # frames, 240 ms: what the ridge hears on either side

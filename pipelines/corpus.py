@@ -17,14 +17,14 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from contracts import SAMPLES_PER_FRAME, ModaError
+from contracts import FPS, SAMPLES_PER_FRAME, ModaError
+from encoders.identity import LOWER_LIP, UPPER_LIP
 from encoders.train import augment
 from pipelines.emotions import pseudo_emotion, resting
 
 #: Inner-lip gap (OC) that a speaker's 95th percentile is scaled to: people differ twofold in how far they open.
 LOUD_GAP = 0.25
 
-UPPER_INNER_LIP, LOWER_INNER_LIP = 2, 3
 MOUTH_KEYPOINTS = 11  # the first 11 of the 21: lips, chin, cheeks
 
 
@@ -54,7 +54,7 @@ class Clip:
     def articulation(self) -> np.ndarray:
         """[T, 34]: the 11 mouth keypoints and the inner-lip gap, OC."""
         expression = self.motion[:, :63].reshape(-1, 21, 3)
-        gap = expression[:, UPPER_INNER_LIP, 1] - expression[:, LOWER_INNER_LIP, 1]
+        gap = expression[:, UPPER_LIP, 1] - expression[:, LOWER_LIP, 1]
         return np.concatenate([self.motion[:, : 3 * MOUTH_KEYPOINTS], gap[:, None]], axis=1)
 
 
@@ -64,7 +64,7 @@ def load_corpus(folder: Path) -> list[Clip]:
     if not manifest.is_file():
         raise CorpusError(f"no manifest.jsonl in {folder}: give the folder of a motion set (see pipelines/corpus.py)")
     try:
-        rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+        rows = [json.loads(line) for line in manifest.read_text("utf-8").splitlines()]
         arrays = {row["name"]: _arrays(folder / "npz" / f"{row['name']}.npz") for row in rows}
         gains = _mouth_gains([(row["speaker"], arrays[row["name"]]["exp"]) for row in rows])
         shapes: dict[str, list[np.ndarray]] = {}
@@ -99,6 +99,14 @@ def part(speaker: str) -> str:
     return {0: "test", 4: "tune"}.get(int(hashlib.sha1(speaker.encode()).hexdigest(), 16) % 6, "train")
 
 
+def speaker_weights(clips: list[Clip]) -> list[float]:
+    """How often to draw each clip: a speaker counts as the root of their seconds, a clip as its share of that."""
+    seconds: dict[str, float] = {}
+    for clip in clips:
+        seconds[clip.speaker] = seconds.get(clip.speaker, 0.0) + len(clip) / FPS
+    return [len(clip) / FPS / np.sqrt(seconds[clip.speaker]) for clip in clips]
+
+
 @dataclass(frozen=True)
 class Retake:
     """A clip as if recorded again: in another room, through another microphone, spoken a little faster or slower."""
@@ -110,9 +118,9 @@ class Retake:
     def track(self, values: np.ndarray) -> np.ndarray:
         """What was known of the clip, [T, C] -> float32 [T', C]."""
         low = np.floor(self.at).astype(int)
-        part = (self.at - low)[:, None]
+        share = (self.at - low)[:, None]
         high = np.minimum(low + 1, len(values) - 1)
-        return (values[low] * (1 - part) + values[high] * part).astype(np.float32)
+        return (values[low] * (1 - share) + values[high] * share).astype(np.float32)
 
     @property
     def valid(self) -> np.ndarray:
@@ -120,6 +128,7 @@ class Retake:
 
 
 def retake(clip: Clip, rng: np.random.Generator) -> Retake:
+    """The clip at a random tempo, 0.88 to 1.14 times as fast, under :func:`encoders.train.augment`."""
     frames = round(len(clip) / rng.uniform(0.88, 1.14))
     samples = np.linspace(0, len(clip.waveform) - 1, frames * SAMPLES_PER_FRAME)
     waveform = np.interp(samples, np.arange(len(clip.waveform)), clip.waveform).astype(np.float32)
@@ -134,7 +143,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
 def _mouth_gains(expressions: list[tuple[str, np.ndarray]]) -> dict[str, float]:
     gaps: dict[str, list[np.ndarray]] = {}
     for speaker, expression in expressions:
-        gap = (expression[:, UPPER_INNER_LIP, 1] - expression[:, LOWER_INNER_LIP, 1]).astype(np.float32)
+        gap = (expression[:, UPPER_LIP, 1] - expression[:, LOWER_LIP, 1]).astype(np.float32)
         gaps.setdefault(speaker, []).append(gap)
     loud = {speaker: float(np.quantile(np.concatenate(parts), 0.95)) for speaker, parts in gaps.items()}
     return {speaker: float(np.clip(LOUD_GAP / max(value, 1e-3), 0.6, 1.6)) for speaker, value in loud.items()}

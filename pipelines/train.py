@@ -3,7 +3,8 @@
     moda train encoder SET -o FILE     the audio encoder (hama, pocketsphinx and a TCN as teachers)
     moda train motion SET -o FILE      the motion generator, on the features of that encoder
 
-Everything random follows from the seed. Teacher labels are kept under --work and made once.
+Everything random follows from the seed. Teacher labels are kept under --work and made once. The labelled speech that
+the former may be given is that of pipelines/speech.py.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from moda.config import ModelConfig
 from moda.files import replacing
 from moda.train import Example, train_motion
 from moda.train import TrainConfig as MotionTrainConfig
-from pipelines.corpus import Clip, Retake, load_corpus, retake, split
+from pipelines.corpus import Clip, CorpusError, Retake, load_corpus, retake, speaker_weights, split
 from pipelines.speech import load_speech, phone_rows
 from pipelines.tcn import Tcn, TcnConfig, TcnExample, mel_features, train_tcn
 
@@ -66,8 +67,9 @@ class Phonetics:
 class Progress:
     """The state of a training beside the weights it writes, so that one that was stopped goes on where it was."""
 
-    def __init__(self, out: Path, config: object) -> None:
-        self.path, self.config = out.with_suffix(".state"), repr(config)
+    def __init__(self, out: Path, recipe: object) -> None:
+        """recipe: all that the training depends on, told apart by its ``repr``."""
+        self.path, self.recipe = out.with_suffix(".state"), hashlib.sha256(repr(recipe).encode()).hexdigest()
 
     @property
     def kept(self) -> dict | None:
@@ -75,7 +77,7 @@ class Progress:
         if not self.path.is_file():
             return None
         stored = torch.load(self.path, weights_only=True)
-        if stored["config"] != self.config:
+        if stored.get("recipe") != self.recipe:
             log.warning("%s belongs to another recipe: training begins anew", self.path)
             return None
         log.info("going on from step %d", stored["step"])
@@ -83,7 +85,7 @@ class Progress:
 
     def keep(self, state: dict) -> None:
         with replacing(self.path) as part:
-            torch.save(state | {"config": self.config}, part)
+            torch.save(state | {"recipe": self.recipe}, part)
 
     def __enter__(self) -> Progress:
         return self
@@ -96,6 +98,7 @@ class Progress:
 def encoder(corpus: Path, speech: Path | None, work: Path, out: Path, config: TrainConfig) -> None:
     """Train the audio encoder on a motion set and, if given, a folder of labelled speech (`moda train speech`)."""
     training, tuning, _ = split(load_corpus(corpus))
+    folds = by_speaker(training)
     reader = PhoneReader()
     labels = {clip.name: teacher_labels(clip, reader, work) for clip in training + tuning}
     phonetics = Phonetics.fit(np.concatenate([labels[clip.name][1] for clip in training]))
@@ -103,7 +106,6 @@ def encoder(corpus: Path, speech: Path | None, work: Path, out: Path, config: Tr
     mean, std = tracks.mean(0), tracks.std(0)
 
     phones = {name: phonetics(rows) for name, (_, rows) in labels.items()}
-    folds = by_speaker(training)
     teachers = [
         train_teacher([c for c in training if folds[c.speaker] != k], phones, TcnConfig(seed=k)) for k in range(FOLDS)
     ]
@@ -123,15 +125,17 @@ def encoder(corpus: Path, speech: Path | None, work: Path, out: Path, config: Tr
     if speech is not None:
         items += labelled_speech(speech, phonetics, teachers, mean, std, total=sum(item.weight for item in items))
     log.info("%d recordings to train on, %d of other speakers to watch", len(items), len(watched))
-    with Progress(out, config) as progress:
+    with Progress(out, (config, [(len(item.waveform), item.weight) for item in items])) as progress:
         train_encoder(items, watched, out, config, progress.keep, progress.kept)
 
 
 def by_speaker(clips: list[Clip]) -> dict[str, int]:
-    """Fold of each speaker, 0 to FOLDS - 1; the folds are of about the same length."""
+    """Fold of each speaker, 0 to FOLDS - 1; the folds are of about the same length. Raises CorpusError."""
     seconds: dict[str, int] = {}
     for clip in clips:
         seconds[clip.speaker] = seconds.get(clip.speaker, 0) + len(clip)
+    if len(seconds) < 2:
+        raise CorpusError("one speaker to train on leaves nobody to learn from what others would do; add more")
     longest_first = sorted(seconds, key=lambda speaker: (-seconds[speaker], speaker))
     return {speaker: place % FOLDS for place, speaker in enumerate(longest_first)}
 
@@ -143,7 +147,8 @@ def motion(corpus: Path, out: Path, encoder_weights: Path, config: MotionTrainCo
     examples, watched = motion_examples(training, listener, config.seed), motion_examples(tuning, listener)
     log.info("%d examples, %d of other speakers", len(examples), len(watched))
     shape = ModelConfig.lite(audio_dim=listener.token_dim)
-    with Progress(out, config) as progress:
+    heard = hashlib.sha256(encoder_weights.read_bytes()).hexdigest(), [(clip.name, len(clip)) for clip in training]
+    with Progress(out, (config, shape, heard)) as progress:
         train_motion(examples, watched, shape, out, config, progress.keep, progress.kept)
 
 
@@ -211,14 +216,6 @@ def motion_examples(clips: list[Clip], listener: AudioEncoder, seed: int | None 
         )
         for take in takes
     ]
-
-
-def speaker_weights(clips: list[Clip]) -> list[float]:
-    """How often to draw each clip: a speaker counts as the root of their seconds, a clip as its share of that."""
-    seconds: dict[str, float] = {}
-    for clip in clips:
-        seconds[clip.speaker] = seconds.get(clip.speaker, 0.0) + len(clip) / FPS
-    return [len(clip) / FPS / np.sqrt(seconds[clip.speaker]) for clip in clips]
 
 
 def teacher_labels(clip: Clip, reader: PhoneReader, work: Path) -> tuple[np.ndarray, np.ndarray]:
