@@ -2,8 +2,8 @@ r"""Rectified flow: straight lines from motion to noise, and the schedules that 
 
     x_\sigma = (1 - \sigma) x_0 + \sigma n,   n = S \epsilon,   v = dx/d\sigma = n - x_0,   \sigma from 1 to 0
 
-(Liu et al., arXiv 2209.03003; the convention of SD3 and MoDA.) S scales the noise of each channel. Any two of x, v,
-motion x_0 and noise n give the others. Shapes: x, v, motion, noise [B, T, D]; sigma a number or [B].
+(Liu et al., arXiv 2209.03003; the convention of SD3 and MoDA.) S scales the noise of each channel. Shapes: x, v, motion
+x_0 and noise n [B, T, D]; sigma a number or [B].
 """
 
 from __future__ import annotations
@@ -26,14 +26,6 @@ class FlowPoint:
     def between(cls, motion: Tensor, noise: Tensor, sigma: Tensor) -> FlowPoint:
         return cls(interpolate(motion, noise, sigma), sigma, noise - motion)
 
-    @property
-    def motion(self) -> Tensor:
-        return motion_from(self.x, self.velocity, self.sigma)
-
-    @property
-    def noise(self) -> Tensor:
-        return noise_from(self.x, self.velocity, self.sigma)
-
 
 def interpolate(motion: Tensor, noise: Tensor, sigma: Tensor | float) -> Tensor:
     sigma = _rows(sigma)
@@ -42,15 +34,6 @@ def interpolate(motion: Tensor, noise: Tensor, sigma: Tensor | float) -> Tensor:
 
 def motion_from(x: Tensor, velocity: Tensor, sigma: Tensor | float) -> Tensor:
     return x - _rows(sigma) * velocity
-
-
-def noise_from(x: Tensor, velocity: Tensor, sigma: Tensor | float) -> Tensor:
-    return x + (1 - _rows(sigma)) * velocity
-
-
-def velocity_from(x: Tensor, motion: Tensor, sigma: Tensor | float) -> Tensor:
-    """The velocity that leads from x to ``motion``; sigma must be above 0."""
-    return (x - motion) / _rows(sigma)
 
 
 def draw_noise(
