@@ -42,7 +42,7 @@ class Speech:
     waveform: np.ndarray  # float32 [640 T]
     visemes: np.ndarray  # int [T], UNKNOWN where no aligner agreed
     articulation: np.ndarray  # float32 [T, 34] standardised, NaN where no face was seen
-    phonetic: np.ndarray  # float32 [T, 40] standardised, NaN for synthesised speech
+    phonetic: np.ndarray  # float32 [T, 40] standardised
     weight: float  # how often it is drawn
 
 
@@ -63,8 +63,8 @@ def train_encoder(
     speech: list[Speech], heldout: list[Speech], out: Path, config: TrainConfig,
     keep: Callable[[dict], None], kept: dict | None = None,
 ) -> None:  # fmt: skip
-    """Train from scratch, on the CPU. At every checkpoint the weights so far replace `out`, and `keep` is given all that
-    a later call needs as `kept` to go on from there as if nothing had happened."""
+    """Train from scratch, on the CPU. At every checkpoint the weights so far replace `out`, and `keep` is given all
+    that a later call needs as `kept` to go on from there as if nothing had happened."""
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)  # parameter initialisation and dropout
         _train(speech, heldout, out, config, keep, kept)

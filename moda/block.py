@@ -65,7 +65,8 @@ class Block(nn.Module):
         """
         streams: list[Stream] = list(self.streams.values())  # type: ignore[arg-type]
         modulations = [
-            stream.modulation(c).chunk(3 if stream.parallel else 6, dim=-1) for stream, c in zip(streams, cs, strict=True)
+            stream.modulation(c).chunk(3 if stream.parallel else 6, dim=-1)
+            for stream, c in zip(streams, cs, strict=True)
         ]
         hs = [modulate(rms_norm(x), m[0], m[1]) for x, m in zip(xs, modulations, strict=True)]
         qks, vs = zip(*(stream.project(h) for stream, h in zip(streams, hs, strict=True)), strict=True)

@@ -116,7 +116,7 @@ class MMDiT(nn.Module):
             cs = [c] * len(streams)
             if self.config.condition_attention == "asymmetric":
                 cs = [
-                    torch.cat([(c if m == "motion" else still).expand(-1, tokens[m].shape[1], -1) for m in group], dim=1)
+                    torch.cat([(c if m == "motion" else still).expand(-1, tokens[m].shape[1], -1) for m in group], 1)
                     for group in stage.groups
                 ]
             final = blocks is self.stages[-1]

@@ -140,8 +140,8 @@ def train_motion(
     examples: list[Example], heldout: list[Example], config: ModelConfig, out: Path, settings: TrainConfig,
     keep: Callable[[dict], None], kept: dict | None = None,
 ) -> None:  # fmt: skip
-    """Train from scratch, on the CPU. At every checkpoint the weights so far replace `out`, and `keep` is given all that
-    a later call needs as `kept` to go on from there as if nothing had happened."""
+    """Train from scratch, on the CPU. At every checkpoint the weights so far replace `out`, and `keep` is given all
+    that a later call needs as `kept` to go on from there as if nothing had happened."""
     generator = torch.Generator().manual_seed(settings.seed)
     space = lite_space(examples)
     examples, heldout = (

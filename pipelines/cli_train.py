@@ -1,4 +1,4 @@
-"""``moda train encoder`` and ``moda train motion``: for those who bring footage of their own."""
+"""``moda train encoder``, ``motion`` and ``speech``: for those who bring footage of their own."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,7 +68,7 @@ class Report:
     ranges: dict[str, tuple[float, float]]
     """10th and 90th percentile of head motion and blinks in the footage that is not judged."""
 
-    @property
+    @cached_property
     def summary(self) -> dict[str, dict[str, Estimate]]:
         """By system and figure."""
         return {system: summarise(scores) for system, scores in self.scores.items()}
