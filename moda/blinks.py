@@ -87,7 +87,7 @@ def change_blinks(chunks: Iterable[np.ndarray], rate: float, chance: np.random.G
             else:
                 motion[at - first : last + 1 - first, _LIDS] += way
                 taken.append((at, last))
-        ready = end if chunk is None else max(done, sure - _WHOLE - 2 * APART)
+        ready = end if chunk is None else max(done, end - AHEAD)
         if ready > done:
             yield motion[done - first : ready - first]
         done = ready
