@@ -25,18 +25,17 @@ import torch
 from contracts import FPS, SAMPLE_RATE, EmotionTimeline
 from encoders.media import load_audio
 from encoders.wav2vec import AudioEncoder
-from moda.blinks import find_blinks
 from moda.checkpoint import load_checkpoint
 from moda.knobs import Knobs
-from moda.motion import LIPS, ROTATION
+from moda.motion import LIDS, LIPS, ROTATION, lip_gap
 from moda.sampler import SamplerConfig
+from pipelines.metrics import blinks
 from pipelines.perform import perform
 from pipelines.talk import EMBEDDED
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
-PARTS = {"lips": LIPS, "brows": slice(51, 63), "lids": slice(33, 45), "head": ROTATION}
+PARTS = {"lips": LIPS, "brows": slice(51, 63), "lids": LIDS, "head": ROTATION}
 MINUTE = 60 * FPS
-UPPER_LIDS = [34, 37]
 AFTER = 2  # frames from a border on that count as being at it
 
 
@@ -91,18 +90,10 @@ def drift(motion: np.ndarray) -> np.ndarray:
     return np.stack([(minute.mean(0) - minutes[0].mean(0)) / minutes[0].std(0) for minute in minutes])
 
 
-def gap(motion: np.ndarray) -> np.ndarray:
-    return motion[:, 7] - motion[:, 10]
-
-
-def blinks(motion: np.ndarray) -> int:
-    return len(find_blinks(motion[:, UPPER_LIDS].mean(1)))
-
-
 def alike(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
     """Correlation of the lip gap, and mean correlation of the head's angles."""
     head = [np.corrcoef(one[:, i], other[:, i])[0, 1] for i in range(ROTATION.start, ROTATION.stop)]
-    return float(np.corrcoef(gap(one), gap(other))[0, 1]), float(np.mean(head))
+    return float(np.corrcoef(lip_gap(one), lip_gap(other))[0, 1]), float(np.mean(head))
 
 
 def measure(motion: np.ndarray) -> dict[str, float]:
@@ -110,7 +101,7 @@ def measure(motion: np.ndarray) -> dict[str, float]:
     return {
         "head_motion": float(motion[:, ROTATION].std(0).mean()),
         "blink_rate": float(blinks(motion)),
-        "mouth": float(gap(motion).std()),
+        "mouth": float(lip_gap(motion).std()),
         "expression": float(motion[:, PARTS["brows"]].std(0).mean()),
     }
 
@@ -145,7 +136,7 @@ def main() -> None:
     inside = slice(4 * FPS + 12, 8 * FPS - 8)
     speed = np.abs(np.diff(quiet[:, ROTATION], axis=0)).mean(1) * FPS
     print("\nsilence: four seconds in the middle of speech")
-    print(f"  gap {gap(quiet)[inside].mean():.3f} OC ({gap(quiet)[: 4 * FPS].mean():.3f} in speech)", end="")
+    print(f"  gap {lip_gap(quiet)[inside].mean():.3f} OC ({lip_gap(quiet)[: 4 * FPS].mean():.3f} in speech)", end="")
     print(f"   head {speed[inside].mean():.1f} deg/s ({speed[: 4 * FPS].mean():.1f} in speech)")
 
     print("\nknobs: what is left of what each names")

@@ -24,9 +24,10 @@ from encoders.wav2vec import EMBEDDED as ENCODER
 from encoders.wav2vec import AudioEncoder
 from moda.checkpoint import load_checkpoint
 from moda.closures import SealRule, close_lips
+from moda.motion import lip_gap
 from moda.sampler import SamplerConfig, sample
 from pipelines.corpus import Clip, load_corpus, part
-from pipelines.metrics import closure_auc, closures, correlation, lip_gap, speech_frames
+from pipelines.metrics import closure_auc, closures, correlation, speech_frames
 from pipelines.talk import EMBEDDED as MOTION
 
 THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6)

@@ -13,8 +13,7 @@ from itertools import chain
 import numpy as np
 from scipy.ndimage import find_objects, label, median_filter
 
-from contracts import KEYPOINT_VERTICES
-from moda.motion import MOTION_DIM
+from moda.motion import LIDS, MOTION_DIM, UPPER_LIDS
 
 DEPTH = 0.05  # OC below the usual: lids that come this low are down
 LONGEST = 15  # frames down; longer is a look down, or shut eyes
@@ -27,9 +26,6 @@ _REACH = USUAL + LONGEST + 2 * SKIRT  # frames on either side that it takes to s
 _WHOLE = LONGEST + 2 * SKIRT
 AHEAD = _REACH + _WHOLE + 2 * APART
 """Frames, about 3 s, that motion is held back while blinks are changed."""
-
-_UPPER_LIDS = [3 * KEYPOINT_VERTICES.index(vertex) + 1 for vertex in (159, 386)]
-_LIDS = slice(33, 45)  # upper and lower, x y z
 
 
 def find_blinks(lids: np.ndarray) -> list[tuple[int, int]]:
@@ -59,7 +55,7 @@ def change_blinks(chunks: Iterable[np.ndarray], rate: float, chance: np.random.G
     for chunk in chain(chunks, [None]):
         if chunk is not None:
             motion = np.concatenate([motion, chunk])
-            track = np.concatenate([track, chunk[:, _UPPER_LIDS].mean(1)])
+            track = np.concatenate([track, chunk[:, UPPER_LIDS].mean(1)])
         end = first + len(track)
         sure = end if chunk is None else max(known, end - _REACH)
         for begin, last in find_blinks(track) if sure > known else ():
@@ -70,11 +66,11 @@ def change_blinks(chunks: Iterable[np.ndarray], rate: float, chance: np.random.G
             if b - a >= LONGEST:
                 continue
             before, after = max(a - SKIRT, 0) - first, min(b + SKIRT, end - 1) - first
-            lids = motion[before : after + 1, _LIDS]
+            lids = motion[before : after + 1, LIDS]
             bridge = np.linspace(lids[0], lids[-1], len(lids), dtype=np.float32)
             wanted, quota = int(quota + rate), (quota + rate) % 1
             if wanted == 0:
-                motion[before : after + 1, _LIDS] = bridge
+                motion[before : after + 1, LIDS] = bridge
             elif wanted == 2:
                 heapq.heappush(copies, (b + int(chance.integers(*DELAY)), a, lids - bridge))
         known = sure
@@ -85,7 +81,7 @@ def change_blinks(chunks: Iterable[np.ndarray], rate: float, chance: np.random.G
             if clash:
                 heapq.heappush(copies, (max(clash) + APART + 1, which, way))
             else:
-                motion[at - first : last + 1 - first, _LIDS] += way
+                motion[at - first : last + 1 - first, LIDS] += way
                 taken.append((at, last))
         ready = end if chunk is None else max(done, end - AHEAD)
         if ready > done:

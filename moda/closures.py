@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import binary_opening, gaussian_filter1d, maximum_filter1d
 
-from contracts import KEYPOINT_VERTICES
+from moda.motion import channel, lip_gap
 
 SHORTEST = 50  # frames; in shorter pauses people keep their lips apart, ready to go on
 AT_ENDS = 37  # frames; silence that opens or ends a recording counts from here
@@ -27,7 +27,7 @@ _CLOSING = {0: 1.0, 1: 0.5, 2: 0.15}
 
 #: How the lips share in closing a gap: y of inner lips, outer lower lip and chin (renderer's rule for parted lips).
 _SHARES = {13: -0.25, 14: 0.75, 17: 0.60, 152: 0.40}
-_ROWS = {vertex: 3 * KEYPOINT_VERTICES.index(vertex) + 1 for vertex in _SHARES}
+_ROWS = {vertex: channel(vertex, "y") for vertex in _SHARES}
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def close_lips(
 
     silence, bilabial: posteriors of the visemes sil and PP, [T].
     """
-    seals = seal_gate(bilabial, _gap(motion), rule or SealRule())
+    seals = seal_gate(bilabial, lip_gap(motion), rule or SealRule())
     return shut_lips(motion, np.maximum(pause_gate(silence), seals))
 
 
@@ -83,11 +83,7 @@ def seal_gate(bilabial: np.ndarray, gap: np.ndarray, rule: SealRule) -> np.ndarr
 def shut_lips(motion: np.ndarray, gate: np.ndarray) -> np.ndarray:
     """Close the inner-lip gap of motion [T, 70] (space ``mesh``) by the share ``gate`` [T]; a shut mouth stays."""
     motion = motion.copy()
-    closing = gate * np.maximum(_gap(motion) - TOUCHING, 0)
+    closing = gate * np.maximum(lip_gap(motion) - TOUCHING, 0)
     for vertex, row in _ROWS.items():
         motion[:, row] += _SHARES[vertex] * closing
     return motion
-
-
-def _gap(motion: np.ndarray) -> np.ndarray:
-    return motion[:, _ROWS[13]] - motion[:, _ROWS[14]]

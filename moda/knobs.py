@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from contracts import KEYPOINT_VERTICES
 from moda.blinks import change_blinks
-from moda.motion import LIPS, MOTION_DIM, POSE, SCALE
+from moda.motion import LIPS, LOWER_LIP, MOTION_DIM, POSE, SCALE, UPPER_LIDS, channel
 
 LARGEST = 2.0  # of every knob: beyond, faces break
 
@@ -54,20 +53,15 @@ class Knobs:
         if self.expression != 1:
             motion[:, LIPS] += (self.expression - 1) * smile
             motion[:, _EXPRESSIVE] *= self.expression
-            wide = np.maximum(motion[:, _UPPER_LIDS], 0)
-            motion[:, _UPPER_LIDS] += (self.expression - 1) * wide
+            wide = np.maximum(motion[:, UPPER_LIDS], 0)
+            motion[:, UPPER_LIDS] += (self.expression - 1) * wide
         return motion
-
-
-def _row(vertex: int, axis: int) -> int:
-    return 3 * KEYPOINT_VERTICES.index(vertex) + axis
 
 
 _REST = np.zeros(MOTION_DIM, np.float32)
 _REST[SCALE] = 1.0
-_UPPER_LIDS = [_row(159, 1), _row(386, 1)]
 #: Cheeks, lower lids (the squint) and brows.
-_EXPRESSIVE = [_row(vertex, axis) for vertex in (205, 425, 145, 374, 107, 336, 105, 334) for axis in range(3)]
+_EXPRESSIVE = [channel(vertex, axis) for vertex in (205, 425, 145, 374, 107, 336, 105, 334) for axis in "xyz"]
 
 #: How a smile pulls corner and upper quarter of the lips on the image right, per unit of the corner's rise (x is
 #: mirrored on the left); a frown is its negative. The blendshape mouthSmile of the same tracker, in the same clips.
@@ -80,10 +74,10 @@ def _smile() -> np.ndarray:
     smile = np.zeros((LIPS.stop, LIPS.stop), np.float32)
     for side, corner, quarter in ((1, 291, 270), (-1, 61, 40)):
         rise = np.zeros(LIPS.stop, np.float32)
-        rise[_row(corner, 1)], rise[_row(14, 1)] = 1.0, -_JAW
+        rise[channel(corner, "y")], rise[LOWER_LIP] = 1.0, -_JAW
         pull = np.zeros(LIPS.stop, np.float32)
         for vertex, (x, y, z) in ((corner, _CORNER), (quarter, _QUARTER)):
-            pull[_row(vertex, 0) : _row(vertex, 2) + 1] = side * x, y, z
+            pull[channel(vertex, "x") : channel(vertex, "z") + 1] = side * x, y, z
         smile += np.outer(rise, pull)
     return smile
 

@@ -6,12 +6,13 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from contracts import FPS, ModaError, Motion
+from contracts import FPS, KEYPOINT_VERTICES, ModaError, Motion
 from moda.files import replacing
 
 #: The layout of a frame. Units in space ``mesh``: expression and translation OC (1 OC is the distance of the outer eye
@@ -27,10 +28,28 @@ ROLL = slice(69, 70)  # + counter-clockwise on screen
 ROTATION = slice(67, 70)
 POSE = slice(63, 70)  # all but the expression
 
+
+def channel(vertex: int, axis: str) -> int:
+    """Place in a frame of the coordinate "x", "y" or "z" of a keypoint, which its MediaPipe vertex names."""
+    return 3 * KEYPOINT_VERTICES.index(vertex) + "xyz".index(axis)
+
+
+UPPER_LIP, LOWER_LIP = channel(13, "y"), channel(14, "y")  # the middle of the inner lips
+UPPER_LIDS = [channel(159, "y"), channel(386, "y")]
+LIDS = slice(channel(159, "x"), channel(374, "z") + 1)  # upper and lower, x y z
+
 EPSILON = 1e-5  # of the published normalisation; it dominates the near-constant depth channels there
 
 SPACES = ("mesh", "liveportrait")
 FORMAT = "moda-motion-1"
+
+
+Frames = TypeVar("Frames", np.ndarray, Tensor)
+
+
+def lip_gap(motion: Frames) -> Frames:
+    """Inner-lip opening [...] of motion [..., 70] in units; OC in space ``mesh``."""
+    return motion[..., UPPER_LIP] - motion[..., LOWER_LIP]
 
 
 class MotionError(ModaError):

@@ -24,7 +24,7 @@ from moda.checkpoint import save_checkpoint
 from moda.config import ModelConfig
 from moda.flow import draw_noise, motion_from, training_point
 from moda.model import MMDiT
-from moda.motion import EXPRESSION, LIPS, MOTION_DIM, POSE, MotionSpace
+from moda.motion import EXPRESSION, LIPS, LOWER_LIP, MOTION_DIM, POSE, UPPER_LIDS, UPPER_LIP, MotionSpace, lip_gap
 from moda.templates import express
 
 log = logging.getLogger(__name__)
@@ -33,8 +33,6 @@ NEUTRAL, NONE = EMOTIONS.index("neutral"), EMOTIONS.index("none")
 CHEEKS = slice(27, 33)
 EYES = slice(33, 51)  # lids and irises
 BROWS = slice(51, 63)
-UPPER_LIDS = [3 * 11 + 1, 3 * 12 + 1]
-UPPER_GAP, LOWER_GAP = 3 * 2 + 1, 3 * 3 + 1  # y of the inner lips' middles
 
 #: Keypoints that change places in a mirror (right, left); the others lie on the midline.
 _PAIRS = ((61, 291), (40, 270), (205, 425), (159, 386), (145, 374), (468, 473), (107, 336), (105, 334))
@@ -130,7 +128,7 @@ def channel_weights() -> Tensor:
     """[70] weight of each channel in the loss: the lips are what the product is judged by."""
     weights = torch.full((MOTION_DIM,), 0.7)
     weights[LIPS] = 2.0
-    weights[[UPPER_GAP, LOWER_GAP]] = 5.0
+    weights[[UPPER_LIP, LOWER_LIP]] = 5.0
     weights[UPPER_LIDS] = 2.0  # a blink is short: in the mean over frames it hardly counts
     weights[66] = 0.0  # translation in depth is not tracked
     return weights
@@ -216,14 +214,9 @@ def flow_loss(
     excess = gap - wanted
     # a mouth that should be shut and is not is seen at once; one that is a little too shut is not
     skew = torch.where((wanted < 0.5) & (excess > 0), 3.0, 1.0)
-    heard = torch.where(drop, 0.0, 1.0)[:, None] * batch.weight[..., UPPER_GAP]
+    heard = torch.where(drop, 0.0, 1.0)[:, None] * batch.weight[..., UPPER_LIP]
     losses["gap"] = _mean(skew * excess.square(), heard)
     return losses
-
-
-def lip_gap(motion: Tensor) -> Tensor:
-    """Inner-lip opening [...] in OC of motion [..., 70] in units."""
-    return motion[..., UPPER_GAP] - motion[..., LOWER_GAP]
 
 
 def batches(examples: list[Example], window: int, settings: TrainConfig, seed: int, begin: int = 0) -> Iterator[Batch]:

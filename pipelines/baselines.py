@@ -17,8 +17,9 @@ from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, AudioFeatures
 from encoders.teachers import PhoneReader, Segment
 from encoders.visemes import phone_visemes
 from encoders.wav2vec import AudioEncoder
+from moda.motion import LOWER_LIP, UPPER_LIP, lip_gap
 from pipelines.corpus import Clip, retake, speaker_weights
-from pipelines.metrics import LOWER_LIP, NAMED_CHANNELS, UPPER_LIP, lip_gap
+from pipelines.metrics import NAMED_CHANNELS
 from pipelines.speech import phone_rows
 from pipelines.tcn import TcnConfig, TcnExample, mel_features, train_tcn
 from pipelines.train import Phonetics, teacher_features, train_teacher

@@ -20,6 +20,7 @@ from scipy.ndimage import gaussian_filter1d
 from contracts import FPS, SAMPLES_PER_FRAME, ModaError
 from encoders.identity import LOWER_LIP, UPPER_LIP
 from encoders.train import augment
+from moda.motion import lip_gap
 from pipelines.emotions import pseudo_emotion, resting
 
 #: Inner-lip gap (OC) that a speaker's 95th percentile is scaled to: people differ twofold in how far they open.
@@ -53,9 +54,7 @@ class Clip:
     @property
     def articulation(self) -> np.ndarray:
         """[T, 34]: the 11 mouth keypoints and the inner-lip gap, OC."""
-        expression = self.motion[:, :63].reshape(-1, 21, 3)
-        gap = expression[:, UPPER_LIP, 1] - expression[:, LOWER_LIP, 1]
-        return np.concatenate([self.motion[:, : 3 * MOUTH_KEYPOINTS], gap[:, None]], axis=1)
+        return np.column_stack([self.motion[:, : 3 * MOUTH_KEYPOINTS], lip_gap(self.motion)])
 
 
 def load_corpus(folder: Path) -> list[Clip]:

@@ -12,8 +12,9 @@ from scipy.ndimage import binary_closing, binary_opening
 from scipy.signal import find_peaks
 from scipy.stats import rankdata
 
-from contracts import FPS, KEYPOINT_VERTICES, SAMPLES_PER_FRAME
+from contracts import FPS, SAMPLES_PER_FRAME
 from moda.blinks import LONGEST, find_blinks
+from moda.motion import UPPER_LIDS, channel, lip_gap
 
 SHUT = 0.03  # OC: lips this close count as shut; 3 mm on a face whose eye corners are 89 mm apart
 CLOSURE_TOLERANCE = 1  # frames that a closure may be early or late
@@ -23,21 +24,15 @@ OPENING_TOLERANCE = 2  # frames: from 80 ms on, viewers notice that sound and li
 MAX_LAG = 5  # frames
 
 
-def _channel(vertex: int, axis: str) -> int:
-    return 3 * KEYPOINT_VERTICES.index(vertex) + "xyz".index(axis)
-
-
-UPPER_LIP, LOWER_LIP = _channel(13, "y"), _channel(14, "y")
-UPPER_LIDS = (_channel(159, "y"), _channel(386, "y"))
 POSE = {"pitch": 67, "yaw": 68, "roll": 69}
 #: Channels that say whether the rest of the face follows: (plus, minus), each a mean over channels.
 NAMED_CHANNELS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
-    "width": ((_channel(291, "x"),), (_channel(61, "x"),)),
-    "jaw": ((_channel(152, "y"),), ()),
-    "pucker": ((_channel(0, "z"), _channel(17, "z")), ()),
-    "smile": ((_channel(61, "y"), _channel(291, "y")), ()),
-    "brow": ((_channel(107, "y"), _channel(336, "y")), ()),
-    "blink": (UPPER_LIDS, ()),
+    "width": ((channel(291, "x"),), (channel(61, "x"),)),
+    "jaw": ((channel(152, "y"),), ()),
+    "pucker": ((channel(0, "z"), channel(17, "z")), ()),
+    "smile": ((channel(61, "y"), channel(291, "y")), ()),
+    "brow": ((channel(107, "y"), channel(336, "y")), ()),
+    "blink": (tuple(UPPER_LIDS), ()),
 }
 #: Parts of the face whose diversity is told apart: where the sound decides, and where it does not.
 PARTS = {"lips": slice(0, 27), "brows": slice(51, 63), "head": slice(67, 70)}
@@ -94,11 +89,6 @@ def sample_figures(truth: np.ndarray, samples: np.ndarray, valid: np.ndarray) ->
         figures[f"{name} diversity"] = _ratio(np.sqrt(between), np.sqrt(truth[valid, part].var(0).mean()))
     figures["gap spread / error"] = spread_error(lip_gap(samples)[:, valid], lip_gap(truth)[valid])
     return figures
-
-
-def lip_gap(motion: np.ndarray) -> np.ndarray:
-    """[..., 70] -> [...]: inner-lip opening, OC."""
-    return motion[..., UPPER_LIP] - motion[..., LOWER_LIP]
 
 
 def named(motion: np.ndarray, name: str) -> np.ndarray:
@@ -226,7 +216,7 @@ def spread_error(samples: np.ndarray, truth: np.ndarray) -> float:
 
 def blinks(motion: np.ndarray) -> int:
     """Times that both upper lids come down and are up again within .6 s."""
-    return sum(last - begin < LONGEST for begin, last in find_blinks(motion[:, list(UPPER_LIDS)].mean(1)))
+    return sum(last - begin < LONGEST for begin, last in find_blinks(motion[:, UPPER_LIDS].mean(1)))
 
 
 def _speed(gap: np.ndarray, valid: np.ndarray) -> float:

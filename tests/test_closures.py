@@ -14,8 +14,8 @@ from encoders.visemes import VISEME_INDEX
 from encoders.wav2vec import AudioEncoder
 from moda.checkpoint import load_checkpoint
 from moda.closures import AT_ENDS, CONTEXT, SHORTEST, TOUCHING, SealRule, close_lips, pause_gate, seal_gate, shut_lips
+from moda.motion import lip_gap
 from moda.sampler import SamplerConfig
-from moda.train import lip_gap
 from pipelines.perform import perform
 from pipelines.talk import EMBEDDED
 

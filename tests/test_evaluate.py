@@ -16,7 +16,7 @@ from encoders.wav2vec import AudioEncoder, LiteConfig, LiteEncoder, save_lite
 from moda.checkpoint import save_checkpoint
 from moda.config import ModelConfig
 from moda.model import MMDiT
-from moda.motion import MotionSpace
+from moda.motion import LOWER_LIP, MotionSpace
 from moda.sampler import SamplerConfig
 from pipelines import baselines, metrics
 from pipelines import evaluate as evaluation
@@ -30,7 +30,7 @@ EVERYWHERE = np.ones(200, bool)
 
 def motion_of(gap: np.ndarray) -> np.ndarray:
     motion = np.zeros((len(gap), 70), np.float32)
-    motion[:, metrics.LOWER_LIP] = -gap
+    motion[:, LOWER_LIP] = -gap
     return motion
 
 

@@ -19,7 +19,7 @@ from encoders.wav2vec import ARTICULATION_CHANNELS, load_lite, loudness
 from moda.checkpoint import load_checkpoint
 from moda.config import ModelConfig
 from moda.model import MMDiT
-from moda.motion import POSE
+from moda.motion import POSE, lip_gap
 from moda.templates import express
 from moda.train import (
     NEUTRAL,
@@ -29,7 +29,6 @@ from moda.train import (
     batches,
     fit_prior,
     flow_loss,
-    lip_gap,
     lite_space,
     mirror,
     train_motion,
