@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,7 +85,7 @@ def _train(
     average = copy.deepcopy(network).eval()
     parameters = [*network.parameters(), *heads.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.02)
-    parts = {"network": network, "heads": heads, "average": average, "optimiser": optimiser}
+    parts: dict[str, Any] = {"network": network, "heads": heads, "average": average, "optimiser": optimiser}
     begin = 0
     if kept is not None:
         begin = kept["step"]

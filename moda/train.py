@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -152,7 +153,7 @@ def train_motion(
         fit_prior(model.prior, examples, space)
     average = copy.deepcopy(model).requires_grad_(False)
     optimiser = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
-    states = {"model": model, "average": average, "optimiser": optimiser}
+    states: dict[str, Any] = {"model": model, "average": average, "optimiser": optimiser}
     begin = 0
     if kept is not None:
         begin = kept["step"]
