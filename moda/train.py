@@ -1,6 +1,6 @@
 """Training of the motion generator: rectified flow on real talking motion.
 
-What the sound decides, the lips, starts from little noise about what it foretells, and weighs most; what it does not
+What the sound decides, the lips, starts from noise about what it foretells, and weighs most; what it does not
 decide, head, brows, lids and gaze, starts from full noise, so that one sample follows the articulation and is free
 elsewhere. Emotion labels are what the faces show, little as a rule, and act through the emotion templates, mixed into
 the targets in proportion to the intensity.
@@ -54,7 +54,7 @@ class Example:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    steps: int = 2000
+    steps: int = 1600
     batch: int = 16
     learning_rate: float = 7e-4
     warmup: int = 200
@@ -85,8 +85,7 @@ def lite_space(examples: list[Example]) -> MotionSpace:
     motion = torch.cat([example.motion[example.valid] for example in examples])
     motion = torch.cat([motion, mirror(motion)])
     noise = torch.ones(MOTION_DIM)
-    noise[LIPS] = 0.25
-    noise[CHEEKS] = 0.5
+    noise[:CHEEKS.stop] = 0.75  # about what the sound foretells of the mouth: as much as that leaves open
     width = torch.zeros(MOTION_DIM)  # frames; about half as slow as the motion itself
     width[LIPS], width[CHEEKS], width[EYES], width[BROWS], width[POSE] = 1.0, 1.5, 1.5, 2.5, 5.0
     return MotionSpace("mesh", motion.mean(0), motion.std(0), noise, width)

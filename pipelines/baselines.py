@@ -22,12 +22,11 @@ from pipelines.corpus import Clip, retake, speaker_weights
 from pipelines.metrics import NAMED_CHANNELS
 from pipelines.speech import phone_rows
 from pipelines.tcn import TcnConfig, TcnExample, mel_features, train_tcn
-from pipelines.train import Phonetics, teacher_features, train_teacher
+from pipelines.train import VARIANTS, Phonetics, teacher_features, train_teacher
 
 FLOOR = 40.0  # dB below the loud frames: what is fainter is all the same
 REACH = 6  # frames, 240 ms: what the ridge hears on either side
 RIDGE = 0.3  # penalty, in units of the mean variance of what is heard
-TAKES = 2  # rooms and tempi that the networks hear each training clip in
 PIECE = 8 * FPS  # frames that the phone reader is given at once; its aligner takes the square of the length
 RULES_CLIPS = 24  # training clips that the gain of the rules is fitted on: it is one number
 
@@ -148,7 +147,7 @@ def _tcn(
     rng = np.random.default_rng(config.seed)
     weights = speaker_weights([recording.clip for recording in training])
     examples = []
-    for _ in range(TAKES):
+    for _ in range(VARIANTS):
         for recording, weight in zip(training, weights, strict=True):
             take = retake(recording.clip, rng)
             track = take.track(np.column_stack([recording.clip.motion[:, :63], lip_gap(recording.clip.motion)]))

@@ -118,6 +118,10 @@ def _systems(training: list[Recording], with_baselines: bool, config: TcnConfig)
     systems["ridge"] = baselines.ridge(training)
     log.info("training the networks")
     systems["TCN, log-mel"] = baselines.tcn_from_mel(training, config)
+    try:
+        systems["TCN, log-mel and hama"] = baselines.tcn_from_phones(training, config)
+    except TeacherError as error:
+        log.warning("without the network that hears phones: %s", error)
     systems[FRONT_END] = baselines.tcn_from_tokens(training, config)
     return systems
 
