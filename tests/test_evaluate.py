@@ -12,7 +12,7 @@ from scipy.special import erf
 
 from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from encoders.teachers import Segment, TeacherError
-from encoders.wav2vec import AudioEncoder, LiteConfig, LiteEncoder, save_lite
+from encoders.wav2vec import AudioEncoder, LiteConfig, LiteEncoder, loudness, save_lite
 from moda.checkpoint import save_checkpoint
 from moda.config import ModelConfig
 from moda.model import MMDiT
@@ -207,10 +207,10 @@ def test_differences_are_paired() -> None:
 
 
 class Ear:
-    """An audio encoder whose tokens are the loudness."""
+    """An audio encoder whose tokens are the loudness, of a recording at its own level."""
 
     def hear(self, waveform: np.ndarray) -> torch.Tensor:
-        level = np.log10(np.abs(waveform.reshape(-1, SAMPLES_PER_FRAME)).mean(1, keepdims=True) + 1e-3)
+        level = np.log10(np.abs((waveform / loudness(waveform)).reshape(-1, SAMPLES_PER_FRAME)).mean(1, keepdims=True) + 1e-3)
         return torch.from_numpy(level.astype(np.float32)).repeat(1, 4)
 
     def stream(self, waveform: np.ndarray) -> list[torch.Tensor]:
