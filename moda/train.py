@@ -65,6 +65,7 @@ class TrainConfig:
     drop_identity: float = 0.1
     unmixed: float = 0.3  # windows under the label of what the face shows, without a template
     emphasis: float = 1.35  # of the lips about their mean; what can be foretold of a motion is less than the motion
+    open_share: float = 0.35  # of what the sound leaves open about the lips; more of it hides what the sound decides
     checkpoint: int = 200
     seed: int = 0
     precision: torch.dtype = torch.float32  # of the network's arithmetic; parameters and losses stay float32
@@ -85,7 +86,7 @@ def lite_space(examples: list[Example]) -> MotionSpace:
     motion = torch.cat([example.motion[example.valid] for example in examples])
     motion = torch.cat([motion, mirror(motion)])
     noise = torch.ones(MOTION_DIM)
-    noise[:CHEEKS.stop] = 0.75  # about what the sound foretells of the mouth: as much as that leaves open
+    noise[: CHEEKS.stop] = 0.25  # about what the sound foretells of the mouth: as much as is left open
     width = torch.zeros(MOTION_DIM)  # frames; about half as slow as the motion itself
     width[LIPS], width[CHEEKS], width[EYES], width[BROWS], width[POSE] = 1.0, 1.5, 1.5, 2.5, 5.0
     return MotionSpace("mesh", motion.mean(0), motion.std(0), noise, width)
@@ -111,10 +112,20 @@ def emphasise(example: Example, space: MotionSpace, gain: float) -> Example:
 
 
 @torch.no_grad()
+def settle(example: Example, prior: nn.Linear, space: MotionSpace, share: float) -> Example:
+    """The recording with lips that keep to what the sound foretells, but for a share of the rest."""
+    foretold = space.denormalise(prior(example.tokens[:, -prior.in_features :].float()))
+    motion = example.motion.clone()
+    motion[:, LIPS] = foretold[:, LIPS] + share * (motion[:, LIPS] - foretold[:, LIPS])
+    return replace(example, motion=motion)
+
+
+@torch.no_grad()
 def fit_prior(prior: nn.Linear, examples: list[Example], space: MotionSpace, ridge: float = 0.03) -> None:
     """Ridge regression of the normalised mouth on the audio; what sound does not decide starts at the mean."""
     tokens = torch.cat([example.tokens[example.valid, -prior.in_features :] for example in examples]).double()
-    motion = torch.cat([space.normalise(example.motion[example.valid]) for example in examples]).double()
+    both_sides = [(example.motion + mirror(example.motion))[example.valid] / 2 for example in examples]
+    motion = space.normalise(torch.cat(both_sides)).double()
     mouth = slice(0, CHEEKS.stop)
     centre, mean = tokens.mean(0), motion[:, mouth].mean(0)
     tokens -= centre
@@ -142,14 +153,14 @@ def train_motion(
     that a later call needs as `kept` to go on from there as if nothing had happened."""
     generator = torch.Generator().manual_seed(settings.seed)
     space = lite_space(examples)
-    examples, heldout = (
-        [emphasise(example, space, settings.emphasis) for example in part] for part in (examples, heldout)
-    )
+    parts = [[emphasise(example, space, settings.emphasis) for example in part] for part in (examples, heldout)]
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
         model = MMDiT(config)
     if model.prior is not None:
-        fit_prior(model.prior, examples, space)
+        fit_prior(model.prior, parts[0], space)
+        parts = [[settle(example, model.prior, space, settings.open_share) for example in part] for part in parts]
+    examples, heldout = parts
     average = copy.deepcopy(model).requires_grad_(False)
     optimiser = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     states: dict[str, Any] = {"model": model, "average": average, "optimiser": optimiser}

@@ -19,7 +19,7 @@ from encoders.wav2vec import ARTICULATION_CHANNELS, load_lite, loudness
 from moda.checkpoint import load_checkpoint
 from moda.config import ModelConfig
 from moda.model import MMDiT
-from moda.motion import POSE, lip_gap
+from moda.motion import LIPS, POSE, lip_gap
 from moda.templates import express
 from moda.train import (
     NEUTRAL,
@@ -27,10 +27,12 @@ from moda.train import (
     Example,
     TrainConfig,
     batches,
+    emphasise,
     fit_prior,
     flow_loss,
     lite_space,
     mirror,
+    settle,
     train_motion,
 )  # fmt: skip
 from pipelines import corpus as corpora
@@ -181,8 +183,25 @@ def test_the_flow_starts_about_the_mouth_that_the_sound_foretells() -> None:
     fit_prior(model.prior, data, space, ridge=1e-6)
     noise = torch.randn(1, 400, 70, generator=chance)
     start = model.start(data[0].tokens[None], noise)[0] - noise[0]
-    torch.testing.assert_close(start[:, :27], space.normalise(data[0].motion)[:, :27], atol=0.02, rtol=0.02)
+    foretold = space.normalise(
+        (data[0].motion + mirror(data[0].motion)) / 2
+    )  # either side alike: tokens have no mirror
+    torch.testing.assert_close(start[:, :27], foretold[:, :27], atol=0.02, rtol=0.02)
     assert not start[:, 33:].any()
+
+
+def test_lips_are_set_further_from_their_mean_and_nearer_to_what_the_sound_foretells() -> None:
+    (example, *_) = data = examples(frames=200)
+    space = lite_space(data)
+    far = emphasise(example, space, 1.5)
+    mean = space.mean[LIPS]
+    torch.testing.assert_close(far.motion[:, LIPS] - mean, 1.5 * (example.motion[:, LIPS] - mean))
+    assert torch.equal(far.motion[:, 27:], example.motion[:, 27:])
+    prior = torch.nn.Linear(5, 70)
+    foretold = space.denormalise(prior(example.tokens[:, -5:])).detach()[:, LIPS]
+    near = settle(example, prior, space, 0.25)
+    torch.testing.assert_close(near.motion[:, LIPS] - foretold, 0.25 * (example.motion[:, LIPS] - foretold))
+    assert torch.equal(near.motion[:, 27:], example.motion[:, 27:])
 
 
 def test_loss_of_the_true_velocity_is_zero() -> None:
