@@ -210,7 +210,8 @@ class Ear:
     """An audio encoder whose tokens are the loudness, of a recording at its own level."""
 
     def hear(self, waveform: np.ndarray) -> torch.Tensor:
-        level = np.log10(np.abs((waveform / loudness(waveform)).reshape(-1, SAMPLES_PER_FRAME)).mean(1, keepdims=True) + 1e-3)
+        frames = (waveform / loudness(waveform)).reshape(-1, SAMPLES_PER_FRAME)
+        level = np.log10(np.abs(frames).mean(1, keepdims=True) + 1e-3)
         return torch.from_numpy(level.astype(np.float32)).repeat(1, 4)
 
     def stream(self, waveform: np.ndarray) -> list[torch.Tensor]:
