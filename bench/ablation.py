@@ -27,7 +27,7 @@ from moda.sampler import SamplerConfig
 from moda.train import TrainConfig, train_motion
 from pipelines.corpus import load_corpus, split
 from pipelines.evaluate import ONE, Report, compare, evaluate
-from pipelines.train import Progress, motion_examples
+from pipelines.train import Resume, motion_examples
 
 #: Changes of ModelConfig.lite. The plans have as many parameters as it, to a few per cent.
 NETWORKS: dict[str, dict] = {
@@ -41,7 +41,7 @@ NETWORKS: dict[str, dict] = {
 SAMPLERS = {
     "euler 10": SamplerConfig(solver="euler", steps=10),
     "euler 5": SamplerConfig(solver="euler"),
-    "guidance 1.5": SamplerConfig(guidance=Guidance(1.5, 1.5)),
+    "audio guidance 1.5": SamplerConfig(guidance=Guidance(1.5, 1.5)),
     "lip temperature 1": SamplerConfig(lip_temperature=1.0),
 }
 FIGURES = ("gap r", "closure AUC", "closure recall", "gap CRPS", "amplitude x", "speed x", "head diversity", "yaw std")
@@ -71,8 +71,8 @@ def main(
         for name in missing:
             config = replace(ModelConfig.lite(listener.token_dim), **NETWORKS[name])
             part = _weights(out, name).with_suffix(".part.safetensors")  # a checkpoint is not yet a variant
-            with Progress(part, (config, settings)) as progress:
-                train_motion(examples, watched, config, part, settings, progress.keep, progress.kept)
+            with Resume(part, (config, settings)) as resume:
+                train_motion(examples, watched, config, part, settings, resume.keep, resume.kept)
             part.rename(_weights(out, name))
     for name in chosen:
         judge(name, _weights(out, name), SamplerConfig())

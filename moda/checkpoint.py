@@ -82,7 +82,7 @@ def assemble(config: ModelConfig, state: Mapping[str, Tensor], source: str) -> M
             f"{wrong[0]} first; fetch the file again"
         )
     model.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)
-    return model.requires_grad_(True)
+    return model
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -31,8 +31,8 @@ class SamplerConfig:
     shift: float = 2.0
     """Of the uniform schedule: above 1, steps are closer at the noisy end. The frames of a window hang together, so
     most is decided there, and a few even steps move too little."""
-    guidance: Guidance = field(default_factory=lambda: Guidance(1.5, 1.5))
-    """Without guidance the embedded model opens the mouth too little (``moda evaluate SET --guidance 1``)."""
+    guidance: Guidance = field(default_factory=lambda: Guidance(1.0, 1.5))
+    """The embedded model follows the sound by itself (:meth:`MMDiT.start`); more than 1 for audio misleads it."""
     lip_temperature: float = 0.2
     """Scale of the noise that the lips start from: at 1 a sample's lips vary as people's do who say the same, towards
     0 they do what is most likely under the sound. Head, brows and eyes are drawn in full."""

@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, AudioFeatures
 from encoders.teachers import PhoneReader, Segment
-from encoders.visemes import phone_visemes
+from encoders.visemes import VISEME_INDEX, phone_visemes
 from encoders.wav2vec import AudioEncoder
 from moda.motion import LOWER_LIP, UPPER_LIP, lip_gap
 from pipelines.corpus import Clip, retake, speaker_weights
@@ -45,6 +45,12 @@ class Recording:
     def tokens(self) -> torch.Tensor:
         """[T, A]"""
         return torch.cat([self.listener.tokens(features) for features in self.features])
+
+    @property
+    def cues(self) -> tuple[np.ndarray, np.ndarray]:
+        """Posteriors of silence and of a bilabial, [T] each."""
+        visemes = torch.cat([features.visemes for features in self.features if features.visemes is not None]).numpy()
+        return visemes[:, VISEME_INDEX["sil"]], visemes[:, VISEME_INDEX["PP"]]
 
     @cached_property
     def mel(self) -> torch.Tensor:

@@ -2,16 +2,16 @@
 
     moda evaluate SET [--part tune] [--samples 16] [--json FILE]
 
-Every clip of four seconds or more is sampled through the product's own path (pipelines/perform.py), neutral, and
-compared with the person's own motion. Figures (pipelines/metrics.py) are taken per clip, of each sample and averaged
-over samples, then averaged over clips; intervals are bootstrapped over speakers. The baselines (pipelines/baselines.py)
-are fitted on the training speakers of the same set, in the same run.
+Every clip of four seconds or more is sampled, neutral, and compared with the person's own motion: as the generator
+draws it, and with the lips brought together in pauses and on bilabials as `moda talk` does (moda/closures.py), where
+the people of the footage often hold them apart. Figures (pipelines/metrics.py) are taken per clip, of each sample and
+averaged over samples, then averaged over clips; intervals are bootstrapped over speakers. The baselines
+(pipelines/baselines.py) are fitted on the training speakers of the same set, in the same run.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,18 +20,18 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from contracts import FPS, AudioFeatures, EmotionKey, EmotionTimeline
+from contracts import FPS, Conditions, EmotionKey, EmotionTimeline
 from encoders.teachers import TeacherError
 from encoders.wav2vec import AudioEncoder
 from moda.checkpoint import load_checkpoint
+from moda.closures import close_lips
 from moda.model import MMDiT
 from moda.motion import MotionSpace
-from moda.sampler import SamplerConfig
+from moda.sampler import SamplerConfig, sample
 from pipelines import baselines
 from pipelines.baselines import Predictor, Recording
 from pipelines.corpus import Clip, CorpusError, load_corpus, split
 from pipelines.metrics import POSE, clip_figures, life, sample_figures, speech_frames
-from pipelines.perform import perform
 from pipelines.tcn import TcnConfig
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ SHORTEST = 4 * FPS  # frames of a clip that is judged
 LONG = 240  # frames, 9.6 s: in shorter clips people have no time to turn or to blink
 ENOUGH = 10  # long clips; where there are fewer, shorter ones count too
 NEUTRAL = EmotionTimeline((EmotionKey(0.0, "neutral"),))
-ONE, REAL = "moda", "real"
+ONE, SHOWN, REAL = "moda", "moda, as shown", "real"
 FRONT_END = "TCN, encoder"  # the baseline that hears what the generator hears
 
 
@@ -94,7 +94,8 @@ def evaluate(
         log.info("clip %d of %d, %.0f s", number, len(judged), len(clip) / FPS)
         recording = Recording(clip, listener)
         drawn = _draw(recording, model, space, config, samples)
-        predicted = {ONE: drawn, f"mean of {samples}": drawn.mean(0, keepdims=True)}
+        shown = np.stack([close_lips(motion, *recording.cues) for motion in drawn])
+        predicted = {ONE: drawn, SHOWN: shown, f"mean of {samples}": drawn.mean(0, keepdims=True)}
         predicted |= {name: system(recording)[None] for name, system in systems.items()}
         for name, motions in predicted.items():
             figures = _judge(clip, motions)
@@ -126,28 +127,13 @@ def _systems(training: list[Recording], with_baselines: bool, config: TcnConfig)
     return systems
 
 
-class _Replay(AudioEncoder):
-    """The audio encoder of a recording that it has already heard."""
-
-    def __init__(self, recording: Recording) -> None:
-        super().__init__(recording.listener.network, recording.listener.device)
-        self.recording = recording
-
-    def stream(self, waveform: np.ndarray, chunk: int = 0, overlap: int = 0) -> Iterator[AudioFeatures]:
-        yield from self.recording.features
-
-
 def _draw(
     recording: Recording, model: MMDiT, space: MotionSpace, config: SamplerConfig, samples: int
 ) -> np.ndarray:  # fmt: skip
-    """Samples [S, T, 70] of the product, seeds 0 to S - 1."""
-    clip, listener = recording.clip, _Replay(recording)
-    drawn = []
-    for seed in range(samples):
-        chance = torch.Generator().manual_seed(seed)
-        chunks = perform(listener, model, space, clip.waveform, clip.identity, NEUTRAL, config, chance)
-        drawn.append(np.concatenate(list(chunks)))
-    return np.stack(drawn)
+    """Samples [S, T, 70], seeds 0 to S - 1."""
+    conditions = Conditions([recording.tokens], torch.from_numpy(recording.clip.identity), NEUTRAL)
+    chances = (torch.Generator().manual_seed(seed) for seed in range(samples))
+    return np.stack([torch.cat(list(sample(model, space, conditions, config, chance))).numpy() for chance in chances])
 
 
 def _judge(clip: Clip, motions: np.ndarray) -> dict[str, float]:
@@ -170,9 +156,10 @@ def real_ranges(clips: list[Clip]) -> dict[str, tuple[float, float]]:
 
 
 def _alive(motion: np.ndarray, ranges: dict[str, tuple[float, float]]) -> dict[str, float]:
+    """:func:`life`, and whether it lies in the real ranges; those are of long clips, and so judged on long ones."""
     figures = life(motion)
     inside = {f"{name} inside": float(low <= figures[name] <= high) for name, (low, high) in ranges.items()}
-    return figures | inside
+    return figures | (inside if len(motion) >= LONG else dict.fromkeys(inside, float("nan")))
 
 
 def _mean(rows: list[dict[str, float]]) -> dict[str, float]:

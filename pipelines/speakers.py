@@ -33,7 +33,7 @@ ESPEAK_VOICES = {
 ESPEAK_VARIANTS = ("", *(f"+f{n}" for n in range(1, 6)), *(f"+m{n}" for n in range(1, 8)))
 KOKORO_TEXTS = {"en-us": "en", "en-gb": "en", "es": "es", "fr-fr": "fr", "hi": "hi", "it": "it", "pt-br": "pt"}
 
-PROMPT_MINUTES = 12.0  # of one speaker
+PROMPT_MINUTES = 25.0  # of one speaker
 PROMPT_BYTES = {".g722": 8000, ".gsm": 1650}  # a second
 _NO_SPEECH = re.compile(r"beep|tone|silence|monkeys|ring", re.IGNORECASE)
 

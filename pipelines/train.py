@@ -64,7 +64,7 @@ class Phonetics:
         return ((rows - self.centre) @ self.axes.T).astype(np.float32)
 
 
-class Progress:
+class Resume:
     """The state of a training beside the weights it writes, so that one that was stopped goes on where it was."""
 
     def __init__(self, out: Path, recipe: object) -> None:
@@ -87,7 +87,7 @@ class Progress:
         with replacing(self.path) as part:
             torch.save(state | {"recipe": self.recipe}, part)
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Resume:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
@@ -125,8 +125,8 @@ def encoder(corpus: Path, speech: Path | None, work: Path, out: Path, config: Tr
     if speech is not None:
         items += labelled_speech(speech, phonetics, teachers, mean, std, total=sum(item.weight for item in items))
     log.info("%d recordings to train on, %d of other speakers to watch", len(items), len(watched))
-    with Progress(out, (config, [(len(item.waveform), item.weight) for item in items])) as progress:
-        train_encoder(items, watched, out, config, progress.keep, progress.kept)
+    with Resume(out, (config, [(len(item.waveform), item.weight) for item in items])) as resume:
+        train_encoder(items, watched, out, config, resume.keep, resume.kept)
 
 
 def by_speaker(clips: list[Clip]) -> dict[str, int]:
@@ -148,8 +148,8 @@ def motion(corpus: Path, out: Path, encoder_weights: Path, config: MotionTrainCo
     log.info("%d examples, %d of other speakers", len(examples), len(watched))
     shape = ModelConfig.lite(audio_dim=listener.token_dim)
     heard = hashlib.sha256(encoder_weights.read_bytes()).hexdigest(), [(clip.name, len(clip)) for clip in training]
-    with Progress(out, (config, shape, heard)) as progress:
-        train_motion(examples, watched, shape, out, config, progress.keep, progress.kept)
+    with Resume(out, (config, shape, heard)) as resume:
+        train_motion(examples, watched, shape, out, config, resume.keep, resume.kept)
 
 
 def train_teacher(clips: list[Clip], phones: dict[str, np.ndarray], config: TcnConfig) -> Tcn:

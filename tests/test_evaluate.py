@@ -316,7 +316,17 @@ def test_a_run_judges_one_part_and_goes_without_the_phone_reader(
     monkeypatch.setattr(baselines, "tcn_from_phones", missing)
     quick = TcnConfig(steps=2, batch=2, channels=8)
     report = evaluation.evaluate(Path("set"), *weights, SamplerConfig(), "tune", 2, tcn=quick)
-    systems = {"moda", "mean of 2", "encoder", "loudness", "ridge", "TCN, log-mel", "TCN, encoder", "real"}
+    systems = {
+        "moda",
+        "moda, as shown",
+        "mean of 2",
+        "encoder",
+        "loudness",
+        "ridge",
+        "TCN, log-mel",
+        "TCN, encoder",
+        "real",
+    }
     assert set(report.scores) == systems
     assert "without the viseme rules: hama is not installed" in caplog.text
     assert {score.speaker for scores in report.scores.values() for score in scores} == {"speaker18"}

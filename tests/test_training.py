@@ -37,7 +37,7 @@ from moda.train import (
 )  # fmt: skip
 from pipelines import corpus as corpora
 from pipelines.corpus import LOUD_GAP, CorpusError, load_corpus, part, retake, speaker_weights, split
-from pipelines.train import Progress, by_speaker
+from pipelines.train import Resume, by_speaker
 
 
 @pytest.fixture
@@ -253,14 +253,14 @@ def test_encoder_training_writes_an_encoder_that_loads_and_repeats(tmp_path: Pat
 
 def test_progress_is_kept_until_the_training_is_done(tmp_path: Path) -> None:
     out = tmp_path / "weights.safetensors"
-    with pytest.raises(KeyboardInterrupt), Progress(out, "recipe") as progress:
-        assert progress.kept is None
-        progress.keep({"step": 7, "model": {"weight": torch.ones(2)}})
+    with pytest.raises(KeyboardInterrupt), Resume(out, "recipe") as resume:
+        assert resume.kept is None
+        resume.keep({"step": 7, "model": {"weight": torch.ones(2)}})
         raise KeyboardInterrupt
-    assert Progress(out, "another recipe").kept is None
-    with Progress(out, "recipe") as progress:
-        assert progress.kept["step"] == 7 and progress.kept["model"]["weight"].sum() == 2
-    assert Progress(out, "recipe").kept is None and not list(tmp_path.iterdir())
+    assert Resume(out, "another recipe").kept is None
+    with Resume(out, "recipe") as resume:
+        assert resume.kept["step"] == 7 and resume.kept["model"]["weight"].sum() == 2
+    assert Resume(out, "recipe").kept is None and not list(tmp_path.iterdir())
 
 
 def test_augmentation_keeps_length_and_brings_unit_loudness() -> None:
