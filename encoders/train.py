@@ -2,7 +2,7 @@
 
 * the real lips: the articulation head regresses the tracked mouth (speaker-normalised) of talking-head footage;
 * phone boundaries: the viseme head is trained on forced alignments of real speech and on synthesised speech;
-* a phone recogniser: the hidden states regress the principal components of hama's log posteriors;
+* a phone recogniser: the hidden states tell hama's phone posteriors;
 * log-mel: the convolutions regress the spectrogram, which a raw-waveform front end is otherwise slow to find.
 The last two heads are dropped after training.
 """
@@ -32,7 +32,7 @@ from encoders.wav2vec import ARTICULATION_CHANNELS, LiteConfig, LiteEncoder, lou
 log = logging.getLogger(__name__)
 
 MELS, MELS_PER_FRAME = 40, 4  # a 100 Hz spectrogram
-PHONETIC = 40  # principal components of the phone recogniser's log posteriors
+PHONES = 191  # classes of the phone recogniser
 UNKNOWN = -1
 
 
@@ -43,7 +43,7 @@ class Speech:
     waveform: np.ndarray  # float32 [640 T]
     visemes: np.ndarray  # int [T], UNKNOWN where no aligner agreed
     articulation: np.ndarray  # float32 [T, 34] standardised, NaN where no face was seen
-    phonetic: np.ndarray  # float32 [T, 40] standardised
+    phones: np.ndarray  # float16 [T, 191] log posteriors of a phone recogniser
     weight: float  # how often it is drawn
 
 
@@ -79,7 +79,7 @@ def _train(
     heads = nn.ModuleDict(
         {
             "mel": nn.Linear(network.config.conv_dim[-1], MELS * MELS_PER_FRAME),
-            "phonetic": nn.Linear(network.config.hidden, PHONETIC),
+            "phones": nn.Linear(network.config.hidden, PHONES),
         }
     )
     average = copy.deepcopy(network).eval()
@@ -147,12 +147,21 @@ def _losses(
     losses["viseme"] = 0.5 * F.cross_entropy(
         logits.flatten(0, 1), batch["visemes"].flatten(), ignore_index=UNKNOWN, label_smoothing=0.05
     )
-    losses["phonetic"] = _masked_mse(heads["phonetic"](hidden), batch["phonetic"])
+    losses["phones"] = _distillation(heads["phones"](hidden), batch["phones"])
     wanted = batch["articulation"]
     losses["articulation"] = _masked_mse(track[..., :-1], wanted[..., :-1])
     losses["gap"] = _masked_mse(track[..., -1:], wanted[..., -1:])
     losses["speed"] = _masked_mse(track.diff(dim=1), wanted.diff(dim=1))
     return losses
+
+
+def _distillation(logits: Tensor, log_teacher: Tensor) -> Tensor:
+    """Cross-entropy under a teacher's posteriors [B, T, P], less the teacher's own: their Kullback-Leibler divergence
+    (Hinton et al., arXiv 1503.02531)."""
+    known = ~torch.isnan(log_teacher[..., 0])
+    log_teacher = torch.nan_to_num(log_teacher).log_softmax(-1)
+    divergence = F.kl_div(logits.log_softmax(-1), log_teacher, reduction="none", log_target=True).sum(-1)
+    return (divergence * known).sum() / known.sum().clamp(min=1)
 
 
 def _masked_mse(found: Tensor, wanted: Tensor) -> Tensor:
@@ -184,7 +193,7 @@ def _batches(speech: list[Speech], config: TrainConfig, begin: int) -> Iterator[
         rng = np.random.default_rng([config.seed, step])
         rows = [_excerpt(speech[i], config.frames, rng) for i in rng.choice(len(speech), config.batch, p=odds)]
         columns = zip(*rows, strict=True)
-        names = ("waveform", "visemes", "articulation", "phonetic")
+        names = ("waveform", "visemes", "articulation", "phones")
         yield {name: torch.from_numpy(np.stack(column)) for name, column in zip(names, columns, strict=True)}
 
 
@@ -214,7 +223,7 @@ def _excerpt(item: Speech, frames: int, rng: np.random.Generator) -> tuple[np.nd
     high, part = np.minimum(low + 1, end - 1), (at - np.floor(at))[:, None]
     visemes = np.where(inside, item.visemes[nearest], VISEMES.index("sil")).astype(np.int64)
     tracks = []
-    for track in (item.articulation, item.phonetic):
+    for track in (item.articulation, item.phones):
         value = (track[low] * (1 - part) + track[high] * part).astype(np.float32)
         value[~inside] = np.nan
         tracks.append(value)

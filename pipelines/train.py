@@ -20,7 +20,7 @@ from torch import Tensor
 
 from contracts import FPS
 from encoders.teachers import PhoneReader
-from encoders.train import PHONETIC, UNKNOWN, Speech, TrainConfig, train_encoder
+from encoders.train import UNKNOWN, Speech, TrainConfig, train_encoder
 from encoders.visemes import frame_labels
 from encoders.wav2vec import AudioEncoder
 from moda.config import ModelConfig
@@ -28,7 +28,7 @@ from moda.files import replacing
 from moda.train import Example, train_motion
 from moda.train import TrainConfig as MotionTrainConfig
 from pipelines.corpus import Clip, CorpusError, Retake, load_corpus, retake, speaker_weights, split
-from pipelines.speech import load_speech, phone_rows
+from pipelines.speech import load_speech, manifest, phone_rows
 from pipelines.tcn import Tcn, TcnConfig, TcnExample, mel_features, train_tcn
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,8 @@ FOLDS = 3
 #: Weight of what they think of a speaker they do not know, beside how that speaker moved: people say the same in many
 #: ways, and what cannot be heard cannot be learnt.
 TEACHER_SHARE = 0.5
+#: Principal components of a phone recogniser's posteriors that a network hears.
+COMPONENTS = 40
 #: Share of the audio encoder's training that is speech without pictures.
 SPEECH_SHARE = 0.6
 
@@ -56,8 +58,8 @@ class Phonetics:
         """rows: [N, 191]"""
         centre = rows.mean(0)
         _, _, axes = np.linalg.svd((rows - centre)[::4], full_matrices=False)
-        spread = ((rows - centre) @ axes[:PHONETIC].T).std(0)
-        return cls(centre, axes[:PHONETIC] / spread[:, None])
+        spread = ((rows - centre) @ axes[:COMPONENTS].T).std(0)
+        return cls(centre, axes[:COMPONENTS] / spread[:, None])
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
         """[T, 191] -> float32 [T, 40], standardised"""
@@ -116,7 +118,8 @@ def encoder(corpus: Path, speech: Path | None, work: Path, out: Path, config: Tr
             thought = teachers[folds[clip.speaker]].predict(teacher_features(clip.waveform, phones[clip.name]))
             track += share * ((thought - mean) / std - track)
         track[~clip.valid] = np.nan
-        return Speech(clip.waveform, labels[clip.name][0], track.astype(np.float32), phones[clip.name], weight)
+        visemes, rows = labels[clip.name]
+        return Speech(clip.waveform, visemes, track.astype(np.float32), rows.astype(np.float16), weight)
 
     items = [
         recorded(clip, weight, TEACHER_SHARE) for clip, weight in zip(training, speaker_weights(training), strict=True)
@@ -185,14 +188,13 @@ def labelled_speech(
     Recordings are drawn in proportion to their length, all together as SPEECH_SHARE of what is drawn when footage
     weighs `total`.
     """
-    recordings = list(load_speech(folder))
-    share = SPEECH_SHARE / (1 - SPEECH_SHARE) * total / sum(len(item.visemes) for item in recordings)
+    share = SPEECH_SHARE / (1 - SPEECH_SHARE) * total / sum(row["seconds"] for row in manifest(folder))
     items = []
-    for item in recordings:
-        phones = phonetics(item.rows)
-        heard = teacher_features(item.waveform, phones)
-        track = (np.mean([teacher.predict(heard) for teacher in teachers], axis=0) - mean) / std
-        items.append(Speech(item.waveform, item.visemes, track.astype(np.float32), phones, share * len(item.visemes)))
+    for item in load_speech(folder):
+        heard = teacher_features(item.waveform, phonetics(item.rows))
+        track = ((np.mean([teacher.predict(heard) for teacher in teachers], axis=0) - mean) / std).astype(np.float32)
+        weight = share * len(item.visemes) / FPS
+        items.append(Speech(item.waveform, item.visemes, track, item.rows.astype(np.float16), weight))
     return items
 
 

@@ -240,7 +240,7 @@ def test_encoder_training_writes_an_encoder_that_loads_and_repeats(tmp_path: Pat
     item = Speech(
         rng.standard_normal(frames * SAMPLES_PER_FRAME).astype(np.float32), rng.integers(0, 15, frames),
         rng.standard_normal((frames, ARTICULATION_CHANNELS)).astype(np.float32),
-        np.full((frames, 40), np.nan, np.float32), 1.0,
+        np.full((frames, 191), np.nan, np.float16), 1.0,
     )  # fmt: skip
     config = EncoderTrainConfig(steps=4, batch=2, frames=25, checkpoint=2)
     states: list[dict] = []
