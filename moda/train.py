@@ -153,14 +153,14 @@ def train_motion(
     that a later call needs as `kept` to go on from there as if nothing had happened."""
     generator = torch.Generator().manual_seed(settings.seed)
     space = lite_space(examples)
-    parts = [[emphasise(example, space, settings.emphasis) for example in part] for part in (examples, heldout)]
+    sets = [[emphasise(example, space, settings.emphasis) for example in part] for part in (examples, heldout)]
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
         model = MMDiT(config)
     if model.prior is not None:
-        fit_prior(model.prior, parts[0], space)
-        parts = [[settle(example, model.prior, space, settings.open_share) for example in part] for part in parts]
-    examples, heldout = parts
+        fit_prior(model.prior, sets[0], space)
+        sets = [[settle(example, model.prior, space, settings.open_share) for example in part] for part in sets]
+    examples, heldout = sets
     average = copy.deepcopy(model).requires_grad_(False)
     optimiser = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     states: dict[str, Any] = {"model": model, "average": average, "optimiser": optimiser}
