@@ -49,12 +49,12 @@ class Speech:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    steps: int = 2200
+    steps: int = 8000
     batch: int = 12
     frames: int = 100  # 4 s
     learning_rate: float = 1.5e-3
     warmup: int = 100
-    ema: float = 0.998
+    ema: float = 0.999
     checkpoint: int = 200
     seed: int = 0
     precision: torch.dtype = torch.float32  # of the network's arithmetic; parameters and losses stay float32
@@ -84,8 +84,13 @@ def _train(
     )
     average = copy.deepcopy(network).eval()
     parameters = [*network.parameters(), *heads.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.02)
-    parts: dict[str, Any] = {"network": network, "heads": heads, "average": average, "optimiser": optimiser}
+    # Muon (K. Jordan 2024) trains the transformer's matrices: it gets there in about two thirds of AdamW's steps.
+    matrices = [parameter for parameter in network.frames.backbone.encoder.parameters() if parameter.ndim == 2]
+    known = {id(matrix) for matrix in matrices}
+    others = [parameter for parameter in parameters if id(parameter) not in known]
+    muon = torch.optim.Muon(matrices, config.learning_rate, 0.02, adjust_lr_fn="match_rms_adamw")
+    adam = torch.optim.AdamW(others, config.learning_rate, betas=(0.9, 0.98), weight_decay=0.02)
+    parts: dict[str, Any] = {"network": network, "heads": heads, "average": average, "muon": muon, "adam": adam}
     begin = 0
     if kept is not None:
         begin = kept["step"]
@@ -96,15 +101,17 @@ def _train(
     for step, batch in enumerate(_ahead(_batches(speech, config, begin)), begin):
         progress = step / config.steps
         rate = config.learning_rate * min(1, (step + 1) / config.warmup) * (0.5 + 0.5 * np.cos(np.pi * progress))
-        for group in optimiser.param_groups:
+        for group in [*muon.param_groups, *adam.param_groups]:
             group["lr"] = rate
         network.train()
         losses = _losses(network, heads, batch, max(0.05, 0.5 * (1 - 3 * progress)), config.precision)
         total = torch.stack(list(losses.values())).sum()
-        optimiser.zero_grad()
+        adam.zero_grad()
+        muon.zero_grad()
         total.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
+        adam.step()
+        muon.step()
         decay = min(config.ema, (step + 1) / (step + 10))
         with torch.no_grad():
             for slow, fast in zip(average.parameters(), network.parameters(), strict=True):
