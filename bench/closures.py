@@ -1,11 +1,13 @@
 """Where a bilabial is certain enough to seal the lips: the choice of `moda.closures.SealRule`.
 
-    python bench/closures.py SET [--encoder FILE] [--motion FILE] [--samples 2]
+    python bench/closures.py SET [--encoder FILE] [--motion FILE] [--samples 2] [--work FOLDER]
 
-Samples the tuning speakers of a motion set (clips of four seconds or more), applies every rule of a grid, and compares
-with how the people moved: recall and precision of closures inside speech (+-1 frame), AUC, correlation of the gap.
-Figures are means over clips and samples. Chosen is the best F1 among the rules that cost no more than .005 of the
-correlation; write it into SealRule. Then what bringing the lips together in pauses costs.
+First, how close tracked lips come on spoken p, b and m, and elsewhere in speech (training speakers; phones aligned by
+the teachers of `moda train encoder`, with the same --work): the choice of `pipelines.metrics.SHUT`. Then it samples
+the tuning speakers of a motion set (clips of four seconds or more), applies every rule of a grid, and compares with
+how the people moved: recall and precision of closures inside speech (+-1 frame), AUC, correlation of the gap. Figures
+are means over clips and samples. Chosen is the best F1 among the rules that cost no more than .005 of the correlation;
+write it into SealRule. Then what bringing the lips together in pauses costs.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import numpy as np
 import torch
 
 from contracts import FPS, Conditions, EmotionTimeline
+from encoders.teachers import PhoneReader
 from encoders.visemes import VISEME_INDEX
 from encoders.wav2vec import EMBEDDED as ENCODER
 from encoders.wav2vec import AudioEncoder
@@ -29,11 +32,13 @@ from moda.sampler import SamplerConfig, sample
 from pipelines.corpus import Clip, load_corpus, part
 from pipelines.metrics import closure_auc, closures, correlation, speech_frames
 from pipelines.talk import EMBEDDED as MOTION
+from pipelines.train import teacher_labels
 
 THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6)
 APPROACHES = (0.05, 0.065, 0.08, 0.1, 0.12, 0.15, 1.0)  # OC
 LEADS = (0, 1, 2)  # frames
 AFFORDABLE = 0.005  # of the correlation
+GAPS = (0.02, 0.03, 0.04, 0.05, 0.06, 0.07)  # OC
 NAMES = ("recall", "precision", "F1", "AUC", "r", "r in speech")
 
 Take = tuple[Clip, np.ndarray, np.ndarray]  # clip, posteriors [T, 15], motion [T, 70]
@@ -46,8 +51,10 @@ def main() -> None:
     parser.add_argument("--encoder", type=Path, default=ENCODER)
     parser.add_argument("--motion", type=Path, default=MOTION)
     parser.add_argument("--samples", type=int, default=2)
+    parser.add_argument("--work", type=Path, default=Path("runs"))
     arguments = parser.parse_args()
     clips = [clip for clip in load_corpus(arguments.set) if part(clip.speaker) == "tune" and len(clip) >= 4 * FPS]
+    spoken_bilabials([clip for clip in load_corpus(arguments.set) if part(clip.speaker) == "train"], arguments.work)
     takes = draw(clips, arguments.encoder, arguments.motion, arguments.samples)
     print(f"{len(clips)} clips of {len({clip.speaker for clip in clips})} speakers, {arguments.samples} samples each\n")
     print(f"{'threshold  approach  lead':<28}" + "".join(f"{name:>12}" for name in NAMES))
@@ -63,6 +70,27 @@ def main() -> None:
     print(f"\nchosen: {chosen}\n")
     show("SealRule() as it is", figures(takes, sealed_by(SealRule())))
     show("and the pauses", figures(takes, close_lips))
+
+
+def spoken_bilabials(clips: list[Clip], work: Path) -> None:
+    """Shares of spoken p, b, m and of other moments of speech on which the real lips come closer than GAPS."""
+    reader, rng = PhoneReader(), np.random.default_rng(0)
+    spoken, others = [], []
+    for clip in clips:
+        gap, speech = lip_gap(clip.motion), speech_frames(clip.waveform)
+        bilabial = teacher_labels(clip, reader, work)[0] == VISEME_INDEX["PP"]
+        edges = np.flatnonzero(np.diff(np.pad(bilabial, 1).astype(np.int8)))
+        for begin, end in zip(edges[::2], edges[1::2], strict=True):
+            near = slice(max(0, begin - 1), end + 1)
+            if clip.valid[near].all():
+                spoken.append(gap[near].min())
+        for frame in rng.integers(2, len(gap) - 4, 60) if bilabial.any() else ():
+            near = slice(frame - 1, frame + 3)
+            if clip.valid[near].all() and speech[frame] and not bilabial[max(0, frame - 3) : frame + 5].any():
+                others.append(gap[near].min())
+    print(f"{len(spoken)} spoken p, b, m; closer than  " + "  ".join(f"{gap:.2f} OC" for gap in GAPS))
+    for name, gaps in (("p, b, m", spoken), ("elsewhere", others)):
+        print(f"  {name:<36}" + "  ".join(f"{np.mean(np.array(gaps) < gap):7.2f}" for gap in GAPS))
 
 
 def sealed_by(rule: SealRule) -> Edit:

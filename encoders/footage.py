@@ -93,7 +93,7 @@ def watch(path: Path, *, progress: Callable[[float], object] | None = None) -> F
                 rows.append(row)
                 if progress is not None:
                     progress(min(len(rows) / frames, 1.0) if frames else 0.0)
-    except (FFmpegError, OSError, ValueError) as error:
+    except (FFmpegError, OSError) as error:
         if len(rows) < FPS:
             raise VideoUnreadable(f"{path.name} cannot be read as a video ({error}); convert it to MP4") from error
         damaged = True

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from contracts import KEYPOINT_VERTICES, LIP_OPENING
+
 if TYPE_CHECKING:
     from contracts import Array, SourceFace
 
 UPPER_LIP, LOWER_LIP = 2, 3  # keypoints of the inner lips' middle
 LIP_CONTACT = 0.004  # OC: the gap that tracked lips keep when shut
-#: How far (y) upper inner lip, lower inner lip, lower outer lip and chin travel per unit of gap when the lips shut.
-SHUTTING = {2: -0.25, 3: 0.75, 5: 0.60, 8: 0.40}
 
 
 def encode_identity(face: SourceFace) -> Array:
@@ -28,6 +28,6 @@ def shut_lips(keypoints: Array) -> Array:
     """Keypoints [..., 21, 3] OC with the lips brought together; unchanged where they touch already."""
     gap = np.maximum(keypoints[..., UPPER_LIP, 1] - keypoints[..., LOWER_LIP, 1] - LIP_CONTACT, 0)  # [...]
     shut = keypoints.copy()
-    for keypoint, travel in SHUTTING.items():
-        shut[..., keypoint, 1] += travel * gap
+    for vertex, share in LIP_OPENING.items():
+        shut[..., KEYPOINT_VERTICES.index(vertex), 1] -= share * gap
     return shut

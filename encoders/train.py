@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.fft import next_fast_len
 from scipy.signal import istft, stft
 from torch import Tensor, nn
 
@@ -240,8 +241,9 @@ def _excerpt(item: Speech, frames: int, rng: np.random.Generator) -> tuple[np.nd
 def augment(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Room, microphone, line, company and level: none of them moves the lips. float32 [N] -> [N], unit loudness."""
     size = len(sound)
-    spectrum = np.fft.rfft(sound)
-    hertz = np.fft.rfftfreq(size, 1 / SAMPLE_RATE)
+    padded = next_fast_len(size + SAMPLE_RATE // 2, real=True)  # a room's tail does not come round to the beginning
+    spectrum = np.fft.rfft(sound, padded)
+    hertz = np.fft.rfftfreq(padded, 1 / SAMPLE_RATE)
     if rng.random() < 0.8:  # equaliser: eight random gains over the octaves
         knots = np.geomspace(60, 8000, 8)
         gain = np.interp(np.log(hertz + 30), np.log(knots + 30), rng.normal(0, 4, 8))
@@ -258,12 +260,12 @@ def augment(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         length = int(SAMPLE_RATE * rng.uniform(0.1, 0.5))
         tail = rng.standard_normal(length) * np.exp(-6.9 * np.arange(length) / length) * rng.uniform(0.02, 0.12)
         tail[0] = 1
-        spectrum *= np.fft.rfft(tail, size)
-    sound = np.fft.irfft(spectrum, size).astype(np.float32)
+        spectrum *= np.fft.rfft(tail, padded)
+    sound = np.fft.irfft(spectrum, padded)[:size].astype(np.float32)
     level = loudness(sound)
     if rng.random() < 0.6:  # coloured noise
-        noise = np.fft.rfft(rng.standard_normal(size)) / (hertz + 50) ** rng.uniform(0, 1)
-        sound = sound + _beside(np.fft.irfft(noise, size), level, rng.uniform(6, 40))
+        noise = np.fft.rfft(rng.standard_normal(padded)) / (hertz + 50) ** rng.uniform(0, 1)
+        sound = sound + _beside(np.fft.irfft(noise, padded)[:size], level, rng.uniform(6, 40))
     if rng.random() < 0.15:
         sound = sound + _beside(_music(size, rng), level, rng.uniform(6, 25))
     if rng.random() < 0.15:  # codec

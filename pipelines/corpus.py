@@ -25,6 +25,7 @@ from pipelines.emotions import pseudo_emotion, resting
 
 #: Inner-lip gap (OC) that a speaker's 95th percentile is scaled to: people differ twofold in how far they open.
 LOUD_GAP = 0.25
+STEADY = 100  # px of face from which its head motion is believed
 
 MOUTH_KEYPOINTS = 11  # the first 11 of the 21: lips, chin, cheeks
 
@@ -170,7 +171,7 @@ def _clip(row: dict, arrays: dict[str, np.ndarray], gain: float, rest: np.ndarra
         name=row["name"], speaker=row["speaker"], language=row["language"], waveform=audio, motion=motion,
         blendshapes=_blendshapes(arrays), valid=arrays["ok"].astype(bool),
         identity=arrays["neutral"].astype(np.float32).reshape(63),
-        emotion=pseudo_emotion(_blendshapes(arrays), row.get("emotion"), rest), steady=row["face_px"] >= 100,
+        emotion=pseudo_emotion(_blendshapes(arrays), row.get("emotion"), rest), steady=row["face_px"] >= STEADY,
     )  # fmt: skip
 
 

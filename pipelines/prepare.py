@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 SUFFIXES = {".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv"}
 SHORT = 3 * FPS  # frames: shorter clips are marked
-STEADY = 120  # px of face from which its head motion is believed
 COLUMNS = ("speaker", "sex", "language", "emotion")
 FINGERPRINT = 2**20  # bytes of either end of a file that tell it from others
 
@@ -268,7 +267,7 @@ def _row(take: Take, neutral: Neutral, sync: Sync) -> dict[str, Any]:
     figures = {name: round(value, 3) for name, value in asdict(sync).items() if name != "refusal"}
     return {
         "start_frame": take.start, "frames": len(take), "seconds": len(take) / FPS, "sync": figures,
-        "face_px": round(take.face_px), "face_ok_for_pose": take.face_px >= STEADY,
+        "face_px": round(take.face_px),
         "neutral": {
             "shut_frames": neutral.shut_frames, "eye_frames": neutral.eye_frames,
             "shut_corr": round(neutral.correction, 4),

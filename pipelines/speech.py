@@ -154,22 +154,26 @@ class SourceSummary(NamedTuple):
 
 def summarise(folder: Path, reader: PhoneReader) -> list[SourceSummary]:
     """A check of the timing of each source: agreement should be best at lag 0. Raises SpeechError."""
-    found: dict[str, list[Recording]] = {}
-    for item in load_speech(folder):
-        found.setdefault(item.source, []).append(item)
     members = np.array([_viseme(phone) for phone in reader.phones])[:, None] == np.arange(len(VISEMES))  # [191, 15]
-    return [_summary(source, items, members.astype(np.float32)) for source, items in found.items()]
+    found: dict[str, list[dict[int, np.ndarray]]] = {}
+    frames: dict[str, list[np.ndarray]] = {}
+    for item in load_speech(folder):
+        frames.setdefault(item.source, []).append(item.visemes)
+        lags = range(-3, 4) if (item.visemes != UNKNOWN).any() else ()
+        same = {lag: _agreement(item, members.astype(np.float32), lag) for lag in lags}
+        found.setdefault(item.source, []).append(same)
+    return [_summary(source, frames[source], found[source]) for source in found]
 
 
-def _summary(source: str, items: list[Recording], members: np.ndarray) -> SourceSummary:
-    labelled = [item for item in items if (item.visemes != UNKNOWN).any()]
-    agreement = {}
-    for lag in range(-3, 4) if labelled else ():
-        same = [_agreement(item, members, lag) for item in labelled]
-        agreement[lag] = float(np.concatenate(same).mean())
-    frames = np.concatenate([item.visemes for item in labelled]) if labelled else np.zeros(0)
-    silent = float((frames == VISEME_INDEX["sil"]).mean()) if labelled else float("nan")
-    return SourceSummary(source, len(items), sum(len(item.visemes) for item in items) / FPS / 60, silent, agreement)
+def _summary(source: str, visemes: list[np.ndarray], same: list[dict[int, np.ndarray]]) -> SourceSummary:
+    labelled = [item for item in same if item]
+    agreement = {
+        lag: float(np.concatenate([item[lag] for item in labelled]).mean()) for lag in next(iter(labelled), {})
+    }
+    frames = np.concatenate(visemes)
+    known = frames[frames != UNKNOWN]
+    silent = float((known == VISEME_INDEX["sil"]).mean()) if len(known) else float("nan")
+    return SourceSummary(source, len(visemes), len(frames) / FPS / 60, silent, agreement)
 
 
 def _agreement(item: Recording, members: np.ndarray, lag: int) -> np.ndarray:

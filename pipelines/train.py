@@ -10,6 +10,7 @@ the former may be given is that of pipelines/speech.py.
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,8 +87,10 @@ class Resume:
         return stored
 
     def keep(self, state: dict) -> None:
+        buffer = io.BytesIO()  # to a file, torch tells a full disk from a fault of its own no more
+        torch.save(state | {"recipe": self.recipe}, buffer)
         with replacing(self.path) as part:
-            torch.save(state | {"recipe": self.recipe}, part)
+            part.write_bytes(buffer.getbuffer())
 
     def __enter__(self) -> Resume:
         return self
