@@ -241,12 +241,13 @@ def batches(examples: list[Example], window: int, settings: TrainConfig, seed: i
 
 
 def _window(example: Example, window: int, settings: TrainConfig, rng: np.random.Generator) -> Batch:
-    """A random window of one recording, mirrored half the time; what lies beyond its end is padded and not counted."""
+    """A random window of one recording, mirrored half the time; beyond its end it is held, and not counted."""
     begin = int(rng.integers(0, max(1, len(example.motion) - window + 1)))
     part = slice(begin, begin + window)
     missing = window - len(example.motion[part])
-    tokens = nn.functional.pad(example.tokens[part].float(), (0, 0, 0, missing))
-    motion = torch.cat([example.motion[part], example.motion[-1:].expand(missing, -1)])
+    tokens, motion = (
+        torch.cat([track[part], track[-1:].expand(missing, -1)]).float() for track in (example.tokens, example.motion)
+    )
     valid = nn.functional.pad(example.valid[part], (0, missing)).float()
     if rng.random() < 0.5:
         motion = mirror(motion)
