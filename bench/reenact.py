@@ -1,0 +1,143 @@
+"""Self-reenactment: one frame of a video is the portrait, the others are drawn from its motion and compared.
+
+    python bench/reenact.py VIDEO... [--frames 40] [--size 512] [--out FOLDER]
+
+The most neutral frame is the portrait, then the first. PSNR in dB, mean over frames, of the head crop and of the face
+in it (the hull of the true landmarks), against that of the portrait standing still. By place: face; head, which is what
+goes with it, hair and ears; below the chin; the rest. OUT gets a sheet per case: true, drawn and their difference.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from figures import SCALE, VIDEOS, Figure, draw, exact_frames, files, prepare, report, some, tracked
+
+from contracts import LIP_OPENING
+from encoders.face import CHIN, OVAL, encode_face
+from encoders.headfit import euler_degrees, rotation_matrix
+from encoders.landmarker import FaceLandmarker
+from moda.motion import EXPRESSION, ROTATION, TRANSLATION, channel, lip_gap
+
+if TYPE_CHECKING:
+    from contracts import Array, SourceFace
+
+FACE_GAIN = 5.5  # dB
+EVERY = 5  # frames: the times that videos of 25 and of 30 frames a second have in common
+HEAD = 1.6  # sizes of the face's hull
+PLACES = ("all", "face", "head", "below", "around")
+SHUT = 0.035  # OC: lips further apart are opened by the photo, and shut by the renderer
+COLUMNS, TILE = 8, 180
+
+
+def from_frame(motion: Array, k: int) -> Array:
+    """Motion [T, 70] of a video relative to its frame ``k``, which is the portrait."""
+    moved, at = motion.copy(), motion[k]
+    moved[:, EXPRESSION] -= at[EXPRESSION]
+    if (gap := float(lip_gap(at))) > SHUT:  # lips are told apart from shut, wherever the portrait has them
+        for vertex, share in LIP_OPENING.items():
+            moved[:, channel(vertex, "y")] += share * gap
+    moved[:, SCALE] = motion[:, SCALE] / at[SCALE]
+    moved[:, TRANSLATION] = (motion[:, TRANSLATION] - at[TRANSLATION]) / at[SCALE]
+    back = rotation_matrix(*at[ROTATION]).T
+    moved[:, ROTATION] = [euler_degrees(rotation_matrix(*angles) @ back) for angles in motion[:, ROTATION]]
+    return moved
+
+
+def most_neutral(motion: Array, among: list[int]) -> int:
+    """The frame of least expression, nearest to the median pose."""
+    odd = np.abs(motion[:, EXPRESSION]).mean(1) / 0.03 + np.abs(motion[:, ROTATION]).mean(1) / 5
+    return min(among, key=lambda k: float(odd[k]))
+
+
+@dataclass(frozen=True)
+class Crop:
+    """The portrait's head crop, as the renderer draws it."""
+
+    face: SourceFace
+    size: int
+
+    def picture(self, image: Array) -> Array:
+        x, y, side = self.face.crop
+        inter = cv2.INTER_AREA if self.size < side else cv2.INTER_CUBIC
+        return cv2.resize(image[y : y + side, x : x + side], (self.size, self.size), interpolation=inter)
+
+    def places(self, points: Array) -> dict[str, Array]:
+        """Masks bool [S, S] for landmarks [478, 3] px of the whole picture."""
+        x, y, side = self.face.crop
+        moved = ((points[:, :2] - (x, y)) * (self.size / side)).astype(np.float32)
+        oval = moved[list(OVAL)]
+        centre = oval.mean(0)
+        face, head = (
+            cv2.fillConvexPoly(np.zeros((self.size,) * 2, np.uint8), np.round(hull).astype(np.int32), 1) > 0
+            for hull in (cv2.convexHull(oval)[:, 0], cv2.convexHull(centre + HEAD * (oval - centre))[:, 0])
+        )
+        below = np.arange(self.size)[:, None] > moved[CHIN, 1]
+        return {"all": np.ones_like(face), "face": face, "head": head & ~face & ~below, "below": below & ~face,
+                "around": ~head & ~face & ~below}  # fmt: skip
+
+
+def psnr(a: Array, b: Array, mask: Array) -> float:
+    error = ((a[mask].astype(np.float64) - b[mask]) ** 2).mean() if mask.any() else np.nan
+    return float(10 * np.log10(255**2 / max(error, 1e-9)))
+
+
+def play(motion: Array, pictures: dict[int, Array], k: int, count: int, size: int) -> tuple[dict[str, Array], Array]:
+    """By place, [n, 2] dB of drawn and still frames; and a sheet of some of them, uint8."""
+    crop = Crop(encode_face(pictures[k]), size)
+    prepared, portrait = prepare(crop.face, size), crop.picture(pictures[k])
+    at = some(np.array(sorted(set(pictures) - {k})), count)
+    found: dict[str, list[tuple[float, float]]] = {place: [] for place in PLACES}
+    columns = []
+    shown = set(some(at, COLUMNS).tolist())
+    with FaceLandmarker() as landmarker:
+        for t, frame in zip(at.tolist(), draw(prepared, from_frame(motion, k)[at]), strict=True):
+            faces = landmarker.detect(pictures[t])
+            if not faces:
+                continue
+            true = crop.picture(pictures[t])
+            for place, mask in crop.places(faces[0].points).items():
+                found[place].append((psnr(frame, true, mask), psnr(portrait, true, mask)))
+            if t in shown:
+                off = [np.clip(3 * np.abs(true.astype(int) - other), 0, 255) for other in (frame, portrait)]
+                tiles = [cv2.resize(x.astype(np.uint8), (TILE, TILE)) for x in (true, frame, *off)]
+                columns.append(np.vstack(tiles))
+    return {place: np.array(rows) for place, rows in found.items()}, np.hstack(columns)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("videos", type=Path, nargs="+")
+    parser.add_argument("--frames", type=int, default=40, help="of each video")
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    if arguments.out:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+    figures, gains = [], []
+    print(f"{'drawn (over the still photo), dB':<36}" + "".join(f"{place:>16}" for place in PLACES))
+    for video in files(arguments.videos, VIDEOS):
+        motion, pictures = tracked(video), exact_frames(video, EVERY)
+        pictures = {k: picture for k, picture in pictures.items() if k < len(motion)}
+        for name, k in (("neutral", most_neutral(motion, sorted(pictures))), ("first", min(pictures))):
+            rows, sheet = play(motion, pictures, k, arguments.frames, arguments.size)
+            drawn = {place: np.nanmean(row, 0) for place, row in rows.items()}
+            cells = "".join(f"{d:>8.2f} ({d - s:+5.2f})" for d, s in drawn.values())
+            print(f"{video.stem[:20]:<21}{f'{name} {k}':<15}{cells}", flush=True)
+            gain = {place: float(d - s) for place, (d, s) in drawn.items()}
+            gains.append(gain["face"])
+            figures.append(Figure(f"{video.stem}, {name}: whole over still, dB", gain["all"], 0))
+            figures.append(Figure(f"{video.stem}, {name}: face over still, dB", gain["face"], FACE_GAIN))
+            if arguments.out:
+                path = arguments.out / f"{video.stem}_{name}.png"
+                cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    report([*figures, Figure("mean face over still, dB", float(np.mean(gains)), FACE_GAIN)])
+
+
+if __name__ == "__main__":
+    main()
