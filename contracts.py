@@ -61,6 +61,7 @@ class SourceFace:
     blendshapes: Array  # float32 [52] in 0..1, MediaPipe's (ARKit) order, "_neutral" first
     skull_rms: float  # OC, misfit of the skull vertices
     warnings: tuple[str, ...] = ()
+    others: tuple[Array, ...] = ()  # float32 [V, 3] px each: the landmarks of the picture's other faces
 
     @property
     def keypoints(self) -> Array:

@@ -122,7 +122,8 @@ def encode_face(image: str | Path | Array, *, face: int | None = None) -> Source
     """
     rgb = as_rgb(image)
     with FaceLandmarker(max_faces=MAX_FACES) as landmarker:
-        found = choose_face(find_faces(landmarker, rgb), face)
+        faces = find_faces(landmarker, rgb)
+    found = choose_face(faces, face)
     fit = fit_head(found.points)
     warnings = check_face(found.points, fit, (rgb.shape[1], rgb.shape[0]))
     return SourceFace(
@@ -137,6 +138,7 @@ def encode_face(image: str | Path | Array, *, face: int | None = None) -> Source
         blendshapes=found.blendshapes,
         skull_rms=fit.rms,
         warnings=warnings,
+        others=tuple(other.points for other in faces if other is not found),
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -62,8 +62,20 @@ app = typer.Typer(cls=_OneLineErrors, no_args_is_help=True, add_completion=False
 
 Portrait = Annotated[Path, typer.Argument(help="A picture that shows a face from the front.", show_default=False)]
 Out = Annotated[Path, typer.Option("--output", "-o", help="The video, OUT.mp4.", show_default=False)]
-Size = Annotated[int, typer.Option(help="Side of the square video in pixels, even, 256 to 1024.")]
-Face = Annotated[int | None, typer.Option(min=1, help="Which face of the portrait; `moda faces` numbers them.")]
+Frame = Annotated[
+    Literal["full", "crop"] | None,
+    typer.Option(help="The whole picture at its own resolution, or the square around the head; full if not given."),
+]
+Size = Annotated[
+    int | None,
+    typer.Option(help="Side of the crop in pixels, even, 256 to 1024; 512 if not given. Implies --frame crop."),
+]
+Background = Annotated[
+    Literal["still", "follow"], typer.Option(help="Whether the surroundings stay, or give way to the head elastically.")
+]
+Face = Annotated[
+    int | None, typer.Option(min=1, help="Which face moves, as `moda faces` numbers them; the others stay still.")
+]
 SaveMotion = Annotated[Path | None, typer.Option(help="Keep the motion in this .npz; `moda render` plays it.")]
 
 
@@ -90,7 +102,9 @@ def talk(
     blink_rate: Annotated[float, typer.Option(help="How often the eyes blink, 0 (never) to 2 (twice as often).")] = 1.0,
     mouth: Annotated[float, typer.Option(help="How far the mouth opens, 0 (shut) to 2.")] = 1.0,
     expression: Annotated[float, typer.Option(help="How far brows, cheeks and smile go, 0 (at rest) to 2.")] = 1.0,
-    size: Size = 512,
+    frame: Frame = None,
+    size: Size = None,
+    background: Background = "still",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     save_motion: SaveMotion = None,
     face: Face = None,
@@ -102,7 +116,7 @@ def talk(
     check_outputs(out, save_motion, inputs=(portrait, audio))  # before the models are loaded
     given: dict[str, Any] = {"steps": steps, "guidance": guidance, "emotion_guidance": emotion_guidance}
     options = TalkOptions(
-        emotion=emotion, seed=seed, size=size, face=face, save_motion=save_motion,
+        emotion=emotion, seed=seed, frame=frame, size=size, background=background, face=face, save_motion=save_motion,
         head_motion=head_motion, blink_rate=blink_rate, mouth=mouth, expression=expression,
         **{name: value for name, value in given.items() if value is not None},  # the rest as the model likes it
     )  # fmt: skip
@@ -114,14 +128,19 @@ def drive(
     portrait: Portrait,
     video: Annotated[Path, typer.Argument(help="A video of a talking face.", show_default=False)],
     out: Out,
-    size: Size = 512,
+    frame: Frame = None,
+    size: Size = None,
+    background: Background = "still",
     save_motion: SaveMotion = None,
     face: Face = None,
 ) -> None:
     """PORTRAIT moves as the face in VIDEO does, and has its sound."""
     from pipelines.drive import drive_portrait
 
-    _run(drive_portrait(portrait, video, out, size=size, face=face, save_motion=save_motion), out)
+    steps = drive_portrait(
+        portrait, video, out, frame=frame, size=size, background=background, face=face, save_motion=save_motion
+    )
+    _run(steps, out)
 
 
 @app.command()
@@ -130,13 +149,16 @@ def render(
     motion: Annotated[Path, typer.Argument(help="An .npz of --save-motion.", show_default=False)],
     out: Out,
     audio: Annotated[Path | None, typer.Option(help="The sound.")] = None,
-    size: Size = 512,
+    frame: Frame = None,
+    size: Size = None,
+    background: Background = "still",
     face: Face = None,
 ) -> None:
     """PORTRAIT plays a saved MOTION."""
     from pipelines.render import render_motion
 
-    _run(render_motion(portrait, motion, out, audio=audio, size=size, face=face), out)
+    steps = render_motion(portrait, motion, out, audio=audio, frame=frame, size=size, background=background, face=face)
+    _run(steps, out)
 
 
 @app.command()
@@ -199,10 +221,10 @@ def _run(steps: Iterator[Step], out: Path) -> None:
             if step.stage != stage:
                 stage = step.stage
                 bar.reset(task, description=STAGES[stage], total=step.total, rate="")
-            if step.frame is not None:
+            if step.stage == "video":
                 count = step.done
             speed = bar.tasks[0].speed
-            rate = f"{speed:.0f} frames/s" if step.frame is not None and speed else ""
+            rate = f"{speed:.0f} frames/s" if step.stage == "video" and speed else ""
             bar.update(task, completed=step.done, rate=rate)
     typer.echo(f"{out}: {count} frames, {count / FPS:.2f} s")
 

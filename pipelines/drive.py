@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from encoders.face import encode_face
 from encoders.media import probe_audio
 from encoders.track import TrackInfo, track_video
-from moda.render import MeshRenderer, check_size
+from moda.render import Background, Frame, Framing, MeshRenderer
 from pipelines.render import Film, Progress, check_outputs
 
 if TYPE_CHECKING:
@@ -20,16 +20,18 @@ if TYPE_CHECKING:
 
 
 def drive_portrait(
-    portrait: StrPath, video: StrPath, out: StrPath, *, size: int = 512, face: int | None = None,
-    save_motion: StrPath | None = None,
+    portrait: StrPath, video: StrPath, out: StrPath, *, frame: Frame | None = None, size: int | None = None,
+    background: Background = "still", face: int | None = None, save_motion: StrPath | None = None,
 ) -> Iterator[Progress]:  # fmt: skip
     """Give a portrait the motion, and the sound if there is one, of a driving video.
+
+    ``frame``, ``size`` and ``background`` are those of Framing; ``face`` is the number that ``moda faces`` gives it.
 
     Raises:
         ModaError: a file cannot be used; the kinds are those of encode_face, track_video and open_video.
     """
     out, motion_file = check_outputs(out, save_motion, inputs=(portrait, video))
-    check_size(size)
+    framing = Framing(frame, size, background)
     yield Progress("face", 0, 100)
     source = encode_face(Path(portrait), face=face)
     yield Progress("face", 100, 100, warnings=source.warnings)
@@ -39,7 +41,7 @@ def drive_portrait(
     if info.has_audio:
         track = probe_audio(video)
         sound, delay = video, track.start - (track.picture_start or 0.0)
-    film = Film(source, out, size, motion_file, sound, delay)
+    film = Film(source, out, framing, motion_file, sound, delay)
     yield from film.shoot(MeshRenderer(), [motion.frames], len(motion), motion.space)
 
 

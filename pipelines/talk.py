@@ -19,7 +19,7 @@ from encoders.wav2vec import AudioEncoder
 from moda.checkpoint import load_checkpoint
 from moda.guidance import Guidance
 from moda.knobs import LARGEST, Knobs
-from moda.render import MeshRenderer, check_size
+from moda.render import Background, Frame, Framing, MeshRenderer
 from moda.sampler import SamplerConfig
 from pipelines.device import choose_device
 from pipelines.perform import perform
@@ -60,10 +60,16 @@ class TalkOptions:
     """0 to 2: how far the mouth opens and the lips travel; 0 keeps them shut."""
     expression: float = 1.0
     """0 to 2: how far brows, cheeks, squint and smile go; 0 keeps them at rest."""
-    size: int = 512
-    """Side of the square video, px."""
+    frame: Frame | None = None
+    """``full``: the whole picture at its own resolution; ``crop``: the square around the head. None: ``full``, except
+    where a size is given, and where the picture is no larger than the head crop."""
+    size: int | None = None
+    """Side of the ``crop``, px, even, 256 to 1024; None is 512."""
+    background: Background = "still"
+    """``still``, or ``follow``: the surroundings give way to the head elastically."""
     face: int | None = None
-    """Which face of the portrait, as ``moda faces`` numbers them; None is the one that is clearly largest."""
+    """Which face of the portrait, as ``moda faces`` numbers them; None is the one that is clearly largest. The others
+    stay still."""
     save_motion: StrPath | None = None
     """Where to keep the motion, as npz."""
 
@@ -78,7 +84,7 @@ class TalkOptions:
                 raise OptionError(f"{knob.name} {value:g} is outside 0..{LARGEST:g}; 1 is the model itself, 0 is off")
         if not 0 <= self.seed < 2**63:
             raise OptionError(f"{self.seed} is no seed; give a whole number from 0 to {2**63 - 1}")
-        check_size(self.size)
+        Framing(self.frame, self.size, self.background)  # says what is impossible
 
     @property
     def knobs(self) -> Knobs:
@@ -127,7 +133,7 @@ class TalkingHead:
             self.listener, self.model, self.space, waveform, identity, emotion, config, chance, options.knobs
         )
 
-        film = Film(face, out, options.size, motion_file, sound=audio)
+        film = Film(face, out, Framing(options.frame, options.size, options.background), motion_file, sound=audio)
         yield from film.shoot(self.renderer, chunks, frame_count(len(waveform)), self.space.name)
 
     def make(self, portrait: StrPath, audio: StrPath, out: StrPath, options: TalkOptions | None = None) -> Path:

@@ -28,6 +28,8 @@ X264_OPTIONS = {"preset": "veryfast", "crf": "18", "threads": "2"}
 AAC_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 AAC_BITS = 2.5  # a sample and channel: 120 kbit/s at 48 kHz
 QUEUED_FRAMES = 16
+_PX = (1, 2, 2)  # px of the picture per sample of luma and of the two chromas, each way
+_MARGIN = 4  # px, even: how far a px has a say in the colours of others
 _BT709 = 1  # FFmpeg's tables of matrices, primaries and transfer curves share this code
 
 
@@ -56,7 +58,10 @@ def check_output(path: StrPath, suffix: str = ".mp4", inputs: Iterable[StrPath] 
 
 
 @contextlib.contextmanager
-def open_video(path: StrPath, sound: StrPath | None = None, delay: float = 0.0) -> Iterator[VideoWriter]:
+def open_video(
+    path: StrPath, sound: StrPath | None = None, delay: float = 0.0, picture: Array | None = None,
+    corner: tuple[int, int] = (0, 0),
+) -> Iterator[VideoWriter]:  # fmt: skip
     """A video that appears under its name when the block ends well; any exception, Ctrl-C included, leaves nothing.
 
         with open_video("out.mp4", sound="voice.wav") as video:
@@ -67,6 +72,8 @@ def open_video(path: StrPath, sound: StrPath | None = None, delay: float = 0.0) 
         sound: the original recording. Its rate (up to 48 kHz) and its one or two channels are kept, and its length to
             the sample, except that it ends with the picture at the latest.
         delay: seconds by which the sound starts after the picture (before it where negative).
+        picture: uint8 [H, W, 3] RGB with even H and W, where only a part moves: the frames written are laid into it,
+            at column and row ``corner``, both even. None: the frames are the picture.
 
     Raises:
         OutputError: the file cannot be written.
@@ -77,7 +84,7 @@ def open_video(path: StrPath, sound: StrPath | None = None, delay: float = 0.0) 
         with _output_errors(path):
             part = file.enter_context(replacing(path))
             part.touch(exist_ok=False)
-        writer = VideoWriter(part, path, sound, delay)
+        writer = VideoWriter(part, path, sound, delay, picture, corner)
         try:
             yield writer
             writer.finish()
@@ -90,8 +97,12 @@ def open_video(path: StrPath, sound: StrPath | None = None, delay: float = 0.0) 
 class VideoWriter:
     """Encodes in a thread of its own, so that the next frame is rendered meanwhile. Made by :func:`open_video`."""
 
-    def __init__(self, part: Path, path: Path, sound: StrPath | None, delay: float) -> None:
+    def __init__(
+        self, part: Path, path: Path, sound: StrPath | None, delay: float, picture: Array | None,
+        corner: tuple[int, int],
+    ) -> None:  # fmt: skip
         self._part, self._path, self._sound, self._delay = part, path, sound, delay
+        self._picture, self._corner = picture, corner
         self._queue: queue.Queue[Array | None] = queue.Queue(QUEUED_FRAMES)
         self._error: BaseException | None = None
         self._cancelled = False
@@ -139,22 +150,66 @@ class VideoWriter:
             if self._cancelled:
                 return
             raise OutputError(f"there is not one frame to write to {self._path}; give a longer recording")
+        canvas = _Canvas(first if self._picture is None else self._picture, self._corner, first.shape[:2])
         with av.open(str(self._part), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-            video = _video_stream(container, width=first.shape[1], height=first.shape[0])
+            video = _video_stream(container, width=canvas.frame.width, height=canvas.frame.height)
             sound = _SoundTrack(container, self._sound, self._delay) if self._sound is not None else None
             count = 0
             for count, frame in enumerate(itertools.chain([first], frames), start=1):
-                picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(
-                    format="yuv420p", dst_colorspace="ITU709"
-                )
-                picture.pts = count - 1
-                container.mux(video.encode(picture))
+                canvas.lay(frame)
+                canvas.frame.pts = count - 1
+                container.mux(video.encode(canvas.frame))  # x264 copies it
                 if sound is not None:
                     sound.encode(until=Fraction(count, FPS))
             if not self._cancelled:
                 container.mux(video.encode(None))
                 if sound is not None:
                     sound.flush()
+
+
+class _Canvas:
+    """The frame to encode, made once. Of a frame only the part that moves is converted to the video's colours."""
+
+    def __init__(self, picture: Array, corner: tuple[int, int], part: tuple[int, int]) -> None:
+        """``picture``: uint8 [H, W, 3] RGB; parts of ``part`` (height, width) px are laid in at ``corner``."""
+        self.frame = _in_video_colours(av.VideoFrame.from_ndarray(picture, format="rgb24"))
+        (x, y), (height, width) = corner, part
+        # Chroma is made of neighbours as well: a little more than the part changes, and depends on a little more.
+        top, left = max(y - 2 * _MARGIN, 0), max(x - 2 * _MARGIN, 0)
+        around = picture[top : y + height + 2 * _MARGIN, left : x + width + 2 * _MARGIN]
+        self._around = av.VideoFrame.from_ndarray(np.ascontiguousarray(around), format="rgb24")
+        rgb = _planes(self._around)[0].reshape(*around.shape)
+        self._part = rgb[y - top : y - top + height, x - left : x - left + width]
+        rows = np.array([max(y - _MARGIN, 0), min(y + height + _MARGIN, picture.shape[0])])
+        columns = np.array([max(x - _MARGIN, 0), min(x + width + _MARGIN, picture.shape[1])])
+        self._changed = [plane[_box(rows, columns, px)] for plane, px in zip(_planes(self.frame), _PX, strict=True)]
+        self._inner = [_box(rows - top, columns - left, px) for px in _PX]
+
+    def lay(self, part: Array) -> None:
+        """Put ``part``, uint8 [h, w, 3] RGB, in its place."""
+        self._part[...] = part
+        fresh = _planes(_in_video_colours(self._around))
+        for changed, plane, inner in zip(self._changed, fresh, self._inner, strict=True):
+            changed[...] = plane[inner]
+
+
+def _box(rows: Array, columns: Array, px: int) -> tuple[slice, slice]:
+    """The rectangle of px from ``rows[0]`` to ``rows[1]``, in a plane with one sample for ``px`` px each way."""
+    (top, bottom), (left, right) = (int(v) for v in rows // px), (int(v) for v in columns // px)
+    return slice(top, bottom), slice(left, right)
+
+
+def _in_video_colours(frame: av.VideoFrame) -> av.VideoFrame:
+    return frame.reformat(format="yuv420p", dst_colorspace="ITU709")
+
+
+def _planes(frame: av.VideoFrame) -> list[Array]:
+    """Views on the planes of ``frame``, uint8 [h, bytes of a row], without their padding."""
+    wide = 3 if frame.format.name == "rgb24" else 1
+    return [
+        np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : wide * plane.width]
+        for plane in frame.planes
+    ]
 
 
 class _SoundTrack:

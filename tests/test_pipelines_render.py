@@ -15,7 +15,7 @@ from encoders.face import NoSuchFace, encode_face
 from encoders.media import AudioError, load_audio
 from encoders.track import NoFaceInVideo, VideoMissing
 from moda.motion import MotionError, load_motion, save_motion
-from moda.render import MeshRenderer, RenderError
+from moda.render import Framing, MeshRenderer, RenderError
 from pipelines.drive import drive_portrait
 from pipelines.render import Film, render_motion
 from pipelines.video import OutputError
@@ -181,7 +181,7 @@ def test_motion_that_cannot_be_kept_is_named_and_leaves_nothing(tmp_path, monkey
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("moda.motion.np.savez_compressed", full)
-    film = Film(encode_face(PORTRAIT), tmp_path / "out.mp4", 256, tmp_path / "m.npz")
+    film = Film(encode_face(PORTRAIT), tmp_path / "out.mp4", Framing(size=256), tmp_path / "m.npz")
     with pytest.raises(MotionError, match=r"cannot write \S*/m\.npz \(No space"):
         run(film.shoot(MeshRenderer(), [jaw_motion(3).frames], 3, "mesh"))
     assert files(tmp_path) == set()
@@ -189,7 +189,7 @@ def test_motion_that_cannot_be_kept_is_named_and_leaves_nothing(tmp_path, monkey
 
 def test_a_video_that_cannot_be_finished_leaves_no_motion_either(tmp_path):
     mute = write_video(tmp_path / "mute.mp4")
-    film = Film(encode_face(PORTRAIT), tmp_path / "out.mp4", 256, tmp_path / "m.npz", sound=mute)
+    film = Film(encode_face(PORTRAIT), tmp_path / "out.mp4", Framing(size=256), tmp_path / "m.npz", sound=mute)
     with pytest.raises(AudioError):
         run(film.shoot(MeshRenderer(), [jaw_motion(1).frames], 1, "mesh"))
     assert files(tmp_path) == {"mute.mp4"}

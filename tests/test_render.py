@@ -242,9 +242,9 @@ def test_head_motion_is_clamped() -> None:
     assert 0 < soft_clamp(17, 18) < 17
 
 
-@pytest.mark.parametrize("size", [255, 128, 1026, 511])
+@pytest.mark.parametrize("size", [255, 62, 3842])
 def test_impossible_sizes_are_refused(size: int) -> None:
-    with pytest.raises(RenderError, match="--size"):
+    with pytest.raises(RenderError, match="64 to 3840"):
         MeshRenderer().prepare(drawn_face(), size)
 
 

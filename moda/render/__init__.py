@@ -1,6 +1,7 @@
 """Motion to frames."""
 
-from moda.render.base import Renderer, RenderError, check_size
+from moda.render.base import Background, Renderer, RenderError
+from moda.render.framing import Frame, Framing, Scene
 from moda.render.mesh import MeshRenderer
 
-__all__ = ["MeshRenderer", "RenderError", "Renderer", "check_size"]
+__all__ = ["Background", "Frame", "Framing", "MeshRenderer", "RenderError", "Renderer", "Scene"]

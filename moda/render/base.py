@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import numpy as np
 
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from contracts import Array, SourceFace
 
 MOTION_SIZE = 70
-MIN_SIZE, MAX_SIZE = 256, 1024
+MIN_SIDE, MAX_SIDE = 64, 3840  # px, of a head crop
+
+#: What the surroundings do while the head moves: stay where they are, or give way elastically.
+Background = Literal["still", "follow"]
 
 PreparedT = TypeVar("PreparedT")
 
@@ -24,21 +27,28 @@ class RenderError(ModaError):
 
 
 class Renderer(Protocol[PreparedT]):
-    """Turns motion into frames of one portrait. Deterministic, and never in need of a GPU in the embedded default."""
+    """Turns motion into frames of one portrait's head crop. Deterministic; the embedded one needs no GPU.
+
+    The outermost px of a frame never change, so that it can be laid into the picture it comes from.
+    """
 
     space: str  # the motion space it draws, see contracts.Motion
 
-    def prepare(self, face: SourceFace, size: int) -> PreparedT:
-        """Do all that is done once per portrait. ``size``: side of the square frames in px, even, 256 to 1024."""
+    def prepare(self, face: SourceFace, size: int, background: Background = "still") -> PreparedT:
+        """Do all that is done once per portrait.
+
+        ``size``: side of the square frames in px, even, 64 to 3840, else RenderError. With the side of ``face.crop``
+        nothing is resampled, and the frame without motion is the crop itself.
+        """
 
     def render(self, prepared: PreparedT, frames: Array) -> Iterator[Array]:
         """Yield one uint8 [size, size, 3] RGB frame per row of ``frames``, float32 [n, 70]; keeps none of them."""
 
 
-def check_size(size: int) -> None:
-    """Raise RenderError unless ``size`` is even and 256 to 1024 px (H.264 needs even sides)."""
-    if size % 2 or not MIN_SIZE <= size <= MAX_SIZE:
-        raise RenderError(f"frame size {size} is not an even number from {MIN_SIZE} to {MAX_SIZE}: try --size 512")
+def check_side(side: int) -> None:
+    """Raise RenderError unless a head crop can be drawn with ``side`` px."""
+    if side % 2 or not MIN_SIDE <= side <= MAX_SIDE:
+        raise RenderError(f"a head crop of {side} px cannot be drawn; its side is even, {MIN_SIDE} to {MAX_SIDE} px")
 
 
 def check_motion(frames: Array) -> None:

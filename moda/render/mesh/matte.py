@@ -10,6 +10,8 @@ import numpy as np
 from moda.render.mesh.topology import OVAL
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from contracts import Array
     from moda.render.mesh.geometry import HeadFit
 
@@ -17,10 +19,11 @@ SIDE = 192
 ITERATIONS = 4
 
 
-def head_matte(photo: Array, points: Array, fit: HeadFit) -> Array:
+def head_matte(photo: Array, points: Array, fit: HeadFit, others: Sequence[Array] = ()) -> Array:
     """Foreground of ``photo`` by GrabCut, seeded from the face.
 
-    ``photo``: uint8 [S, S, 3]; ``points``: float32 [478, 3] px, render frame. Returns bool [192, 192].
+    ``photo``: uint8 [S, S, 3]; ``points``: float32 [478, 3] px, render frame; ``others``: of faces that are background.
+    Returns bool [192, 192].
     Source of the method: Rother, Kolmogorov and Blake, "GrabCut", SIGGRAPH 2004, as OpenCV implements it.
     """
     small = cv2.resize(photo, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
@@ -41,10 +44,12 @@ def head_matte(photo: Array, points: Array, fit: HeadFit) -> Array:
         (chin[0] - 2.4 * unit, SIDE + 1), (chin[0] - 1.9 * unit, chin[1] + 0.9 * unit),
     ]  # fmt: skip
     cv2.fillConvexPoly(seeds, np.array(shoulders).astype(np.int32), cv2.GC_PR_FGD)
-    hull = cv2.convexHull(face).astype(np.int32)
-    cv2.fillConvexPoly(seeds, hull, cv2.GC_FGD)
     below = int(np.clip(chin[1] + 0.3 * unit, 0, SIDE))  # clothes reach the sides of the picture, walls do too
     seeds[below:][seeds[below:] == cv2.GC_BGD] = cv2.GC_PR_BGD
+    for other in others:
+        beside = cv2.convexHull((other[list(OVAL), :2] * [k, -k]).astype(np.float32))
+        cv2.fillConvexPoly(seeds, beside.astype(np.int32), cv2.GC_BGD)
+    cv2.fillConvexPoly(seeds, cv2.convexHull(face).astype(np.int32), cv2.GC_FGD)
     if not (seeds == cv2.GC_BGD).any():
         return np.ones((SIDE, SIDE), bool)
 

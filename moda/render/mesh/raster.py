@@ -42,6 +42,8 @@ class TextureMapper:
         size = self._size
         shift = (source - vertices[:, :2]) * np.array([1, -1], np.float32)  # to columns and rows
         buffer, depth = _rasterise(vertices, triangles, shift / np.float32(2 * size) + _HALF, size)
+        for edge in (buffer[0], buffer[-1], buffer[:, 0], buffer[:, -1]):
+            edge[...] = _HALF  # the border is pinned; its samples lie half a px inside
         across, down, _ = cv2.split(buffer)
         columns = cv2.scaleAdd(cv2.resize(across, (size, size)), 2 * size, self._columns)
         rows = cv2.scaleAdd(cv2.resize(down, (size, size)), 2 * size, self._rows)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from moda.render.base import check_motion, check_size
+from moda.render.base import check_motion, check_side
 from moda.render.mesh.expression import SHUT_GAP, Expression, lip_gap
 from moda.render.mesh.eyes import EyePatch
 from moda.render.mesh.geometry import HeadFit, HeadMotion
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from contracts import Array, SourceFace
+    from moda.render.base import Background
 
 
 _lock = threading.Lock()
@@ -61,13 +62,13 @@ class MeshRenderer:
 
     space = "mesh"
 
-    def prepare(self, face: SourceFace, size: int) -> MeshPortrait:
-        """Crop, resize, mesh, matte and patches. ``size``: even, 256 to 1024 px, else RenderError."""
-        check_size(size)
+    def prepare(self, face: SourceFace, size: int, background: Background = "still") -> MeshPortrait:
+        """Crop, resize, mesh, matte and patches. ``size``: even, 64 to 3840 px, else RenderError."""
+        check_side(size)
         with _one_thread():
-            return self._prepare(face, size)
+            return self._prepare(face, size, background)
 
-    def _prepare(self, face: SourceFace, size: int) -> MeshPortrait:
+    def _prepare(self, face: SourceFace, size: int, background: Background) -> MeshPortrait:
         x0, y0, side = face.crop
         crop = face.image[y0 : y0 + side, x0 : x0 + side]
         shrinks = size < side
@@ -79,9 +80,12 @@ class MeshRenderer:
             origin=((face.fit_translation - np.array([x0, -y0, 0], np.float32)) * zoom).astype(np.float32),
             yaw=float(face.pose[1]),
         )
-        points = (
-            (face.landmarks - np.array([x0, y0, 0], np.float32)) * np.array([1, -1, -1], np.float32) * zoom
-        ).astype(np.float32)
+        points, *others = (
+            ((landmarks - np.array([x0, y0, 0], np.float32)) * np.array([1, -1, -1], np.float32) * zoom).astype(
+                np.float32
+            )
+            for landmarks in (face.landmarks, *face.others)
+        )
         if lip_gap(face.vertices) < SHUT_GAP:
             points = snap_seam(photo, points)
         expression = Expression(fit.to_head(points))
@@ -91,7 +95,7 @@ class MeshRenderer:
             fit=fit,
             expression=expression,
             points=points,
-            warp=Warp.of(photo, points, fit),
+            warp=Warp.of(photo, points, fit, background, others),
             mouth=Mouth(photo, points, fit, light, expression.shut, expression.mouth_open),
             eyes=tuple(EyePatch(photo, points, fit, light, eye) for eye in EYES),
         )

@@ -10,12 +10,15 @@ import numpy as np
 from scipy.spatial import Delaunay
 
 from moda.render.mesh.geometry import NECK_PIVOT, smoothstep
-from moda.render.mesh.matte import distance_outside, head_matte
+from moda.render.mesh.matte import SIDE, distance_outside, head_matte
 from moda.render.mesh.raster import TextureMapper
 from moda.render.mesh.topology import OVAL, face_mesh
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from contracts import Array
+    from moda.render.base import Background
     from moda.render.mesh.geometry import HeadFit, HeadMotion
 
 GRID = 34  # points along a side
@@ -40,8 +43,14 @@ class Warp:
     texture: TextureMapper
 
     @classmethod
-    def of(cls, photo: Array, points: Array, fit: HeadFit) -> Warp:
-        """Build the mesh of ``photo``, uint8 [S, S, 3]; ``points``: float32 [478, 3] px, render frame."""
+    def of(
+        cls, photo: Array, points: Array, fit: HeadFit, background: Background = "still", others: Sequence[Array] = ()
+    ) -> Warp:
+        """Build the mesh of ``photo``, uint8 [S, S, 3]; ``points``: float32 [478, 3] px, render frame.
+
+        ``background``: ``still`` pins what is not the head, ``follow`` lets it give way; ``others``: the landmarks of
+        faces that are pinned in either case.
+        """
         size, unit = photo.shape[0], fit.unit
         oval = points[list(OVAL)]
         around, distance = _surroundings(oval[:, :2], size, unit)
@@ -53,10 +62,12 @@ class Warp:
         border_depth = nearness @ oval[:, 2]
         depth = border_depth + (pivot_depth - border_depth) * (1 - np.exp(-distance / DEPTH_FALLOFF))
 
-        matte_distance = distance_outside(head_matte(photo, points, fit)) / (192 * unit / size)  # OC
-        columns = np.clip(around * [1, -1] * (192 / size), 0, 191).astype(int)
-        outside = matte_distance[columns[:, 1], columns[:, 0]]
-        attached = np.exp(-((np.maximum(outside - 0.10, 0) / 0.16) ** 2))
+        attached = _free_of(others, around, distance)
+        if background == "still":
+            matte_distance = distance_outside(head_matte(photo, points, fit, others)) / (SIDE * unit / size)  # OC
+            columns = np.clip(around * [1, -1] * (SIDE / size), 0, SIDE - 1).astype(int)
+            outside = matte_distance[columns[:, 1], columns[:, 0]]
+            attached = attached * np.exp(-((np.maximum(outside - 0.10, 0) / 0.16) ** 2))
 
         edge = np.minimum(np.minimum(around[:, 0], size - around[:, 0]), np.minimum(-around[:, 1], size + around[:, 1]))
         inside = smoothstep(edge / size, 0, 0.10)
@@ -137,6 +148,22 @@ def _rigidity(around: Array, distance: Array, points: Array, fit: HeadFit) -> Ar
     stretched = distance / (1 + 0.55 * np.clip(y - eyes, 0, 1))  # more hair on top
     head = 1 - smoothstep(stretched, 0.45, 1.5)
     return head * (1 - 0.92 * smoothstep((chin + 0.1 - y) / 0.9, 0, 1))
+
+
+def _free_of(others: Sequence[Array], around: Array, distance: Array) -> Array:
+    """0 at points ``around`` [G, 2] that belong to another face or its hair, 1 elsewhere: [G].
+
+    ``distance``: theirs to the face that moves, OC.
+    """
+    free = np.ones(len(around))
+    for other in others:
+        hull = cv2.convexHull(other[list(OVAL), :2].astype(np.float32))
+        width = float(np.linalg.norm(other[454, :2] - other[234, :2]))  # of the face, about 1.5 OC
+        away = np.array([-cv2.pointPolygonTest(hull, (float(x), float(y)), True) for x, y in around]) * (1.5 / width)
+        away = np.maximum(away, 0)
+        nearer = away / np.maximum(away + distance, 1e-6)  # 0 on the other face, 1 on the one that moves
+        free = np.minimum(free, np.maximum(smoothstep(nearer, 0.4, 0.7), smoothstep(away, 0.6, 1.0)))
+    return free
 
 
 def _limit_slope(points: Array, triangles: Array) -> Array:
