@@ -1,8 +1,8 @@
 """Emotion templates: what each emotion adds to the motion of a neutral speaker.
 
 One row of 70 motion numbers per emotion (see ``contracts.Motion``): displacements of the 21 keypoints in OC plus a head
-pose in degrees. Found by hand and eye on six portraits; contempt is one-sided and subtle. The rows belong to a silent
-face; :func:`express` adds them to one that speaks.
+pose in degrees. Found by hand and eye on some twenty portraits; contempt is one-sided. The rows belong to a silent face;
+:func:`express` adds them to one that speaks.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from contracts import EMOTIONS, KEYPOINT_VERTICES, LIP_OPENING
-from moda.motion import LIPS, MOTION_DIM, PITCH, ROLL
+from moda.motion import LIPS, MOTION_DIM, ROTATION
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,10 +42,11 @@ _TABLE: dict[str, dict[int, tuple[int, int, int]]] = {
         107: (38, -105, 16), 336: (-38, -105, 16), 105: (22, -80, 10), 334: (-22, -80, 10),
     },
     "fear": {
-        61: (-38, -45, -8), 291: (38, -45, -8), 13: (0, 12, 0), 14: (0, -70, -30), 0: (0, 10, 0), 17: (0, -65, -30),
-        40: (-20, 6, -10), 270: (20, 6, -10), 152: (0, -45, -30), 205: (-6, -6, 0), 425: (6, -6, 0),
-        159: (0, 44, 0), 386: (0, 44, 0), 145: (0, -14, 0), 374: (0, -14, 0),
-        107: (14, 75, -6), 336: (-14, 75, -6), 105: (4, 40, 0), 334: (-4, 40, 0),
+        61: (-62, -52, -12), 291: (62, -52, -12), 13: (0, 10, -8), 14: (0, -86, -30), 0: (0, 4, -12),
+        17: (0, -72, -34), 40: (-30, -8, -12), 270: (30, -8, -12), 152: (0, -54, -34), 205: (-8, -10, 0),
+        425: (8, -10, 0), 159: (0, 62, 0), 386: (0, 62, 0), 145: (0, -16, 0), 374: (0, -16, 0),
+        468: (0, 10, 0), 473: (0, 10, 0),
+        107: (34, 104, -6), 336: (-34, 104, -6), 105: (16, 70, 0), 334: (-16, 70, 0),
     },
     "surprise": {
         61: (14, -60, -30), 291: (-14, -60, -30), 13: (0, 10, 0), 14: (0, -155, -50), 0: (0, 8, 0), 17: (0, -160, -70),
@@ -54,20 +55,24 @@ _TABLE: dict[str, dict[int, tuple[int, int, int]]] = {
         107: (0, 85, -8), 336: (0, 85, -8), 105: (0, 92, -8), 334: (0, 92, -8),
     },
     "disgust": {
-        61: (-14, -20, -8), 291: (14, -20, -8), 13: (0, 62, 12), 14: (0, 22, 6), 0: (0, 74, 12), 17: (0, 40, 16),
-        40: (-14, 78, 8), 270: (14, 78, 8), 152: (0, 8, 12), 205: (-4, 45, 6), 425: (4, 45, 6),
-        159: (0, -16, 0), 386: (0, -16, 0), 145: (0, 30, 0), 374: (0, 30, 0),
-        107: (24, -62, 10), 336: (-24, -62, 10), 105: (14, -50, 6), 334: (-14, -50, 6),
+        61: (-26, -40, -12), 291: (26, -40, -12), 13: (0, 88, 10), 14: (0, 20, 8), 0: (0, 82, 12), 17: (0, 30, 16),
+        40: (-16, 84, 4), 270: (16, 84, 4), 152: (0, 12, 12), 205: (-6, 80, 8), 425: (6, 80, 8),
+        159: (0, -18, 0), 386: (0, -18, 0), 145: (0, 52, 0), 374: (0, 52, 0), 468: (10, -4, 0), 473: (10, -4, 0),
+        107: (32, -88, 14), 336: (-32, -88, 14), 105: (16, -64, 8), 334: (-16, -64, 8),
     },
     "contempt": {
-        61: (4, -26, 0), 291: (70, 128, -76), 13: (12, 10, -10), 14: (12, 12, -8), 0: (12, 10, -10), 17: (8, 12, 0),
-        40: (0, -4, 0), 270: (38, 70, -40), 205: (0, 2, 0), 425: (18, 52, 0),
-        159: (0, -16, 0), 386: (0, -22, 0), 145: (0, 4, 0), 374: (0, 18, 0),
-        107: (4, -16, 0), 336: (-4, 0, 0), 105: (0, -20, 0), 334: (0, 36, 0),
+        61: (6, -34, 0), 291: (72, 162, -84), 13: (18, 10, -10), 14: (18, 12, -8), 0: (18, 12, -10), 17: (12, 14, 0),
+        40: (6, -14, 0), 270: (40, 92, -44), 152: (6, 6, 0), 205: (0, -6, 0), 425: (20, 66, 0),
+        159: (0, -28, 0), 386: (0, -26, 0), 145: (0, 4, 0), 374: (0, 16, 0), 468: (0, -10, 0), 473: (0, -10, 0),
+        107: (6, -34, 0), 336: (-2, 12, 0), 105: (4, -40, 0), 334: (0, 66, 0),
     },
 }
 # fmt: on
-_POSE = {"sadness": (PITCH, 3.0), "surprise": (PITCH, -2.0), "contempt": (ROLL, 4.0)}  # degrees
+#: Degrees: pitch, yaw, roll. Contempt looks down its nose, disgust draws back, fear ducks; the eyes stay on the viewer.
+_POSE = {
+    "sadness": (3.0, 0.0, 0.0), "surprise": (-2.0, 0.0, 0.0), "fear": (3.0, 0.0, 0.0), "disgust": (-2.0, -4.0, -3.0),
+    "contempt": (-4.0, 0.0, 5.0),
+}  # fmt: skip
 
 #: While the mouth speaks, the lip rows of a template count this much: their shape (smile, raised upper lip, pressed
 #: corners), which is what shows of an emotion then, and their opening, which takes the place of speech.
@@ -83,8 +88,7 @@ def _template(emotion: str) -> Array:
         keypoint = KEYPOINT_VERTICES.index(vertex)
         row[3 * keypoint : 3 * keypoint + 3] = np.array(xyz, np.float32) / 1000
     if emotion in _POSE:
-        channel, degrees = _POSE[emotion]
-        row[channel] = degrees
+        row[ROTATION] = _POSE[emotion]
     return row
 
 

@@ -14,7 +14,7 @@ import torch
 from contracts import EMOTIONS, KEYPOINT_VERTICES, SourceFace
 from moda.render import MeshRenderer, RenderError
 from moda.render.mesh import MeshPortrait
-from moda.render.mesh.expression import Expression, lid_ratio
+from moda.render.mesh.expression import MAX_LID_RATIO, Expression, lid_ratio
 from moda.render.mesh.geometry import HeadFit, HeadMotion, clamp_yaw, rotation, soft_clamp
 from moda.render.mesh.renderer import _one_thread
 from moda.render.mesh.topology import EYES, INNER_LOWER_LIP, INNER_UPPER_LIP, OVAL, face_mesh
@@ -198,7 +198,7 @@ def test_lids_shut_but_do_not_cross() -> None:
     for keypoints in random_keypoints(200):
         shape = expression(keypoints)
         for eye, lid in zip(EYES, shape.lids, strict=True):
-            assert 0 <= lid <= 1.15
+            assert 0 <= lid <= MAX_LID_RATIO
             assert (shape.vertices[list(eye.upper), 1] - shape.vertices[list(eye.lower), 1] >= 0).all()
     shut = expression(motion(lids=BLINK)[:63].reshape(21, 3))
     assert shut.lids == (0, 0)
@@ -209,7 +209,7 @@ def test_lid_ratio() -> None:
     assert lid_ratio(-0.116, 0) == 0
     assert lid_ratio(-0.03, 0) == pytest.approx(1 - 0.03 / 0.116)
     assert lid_ratio(0, 0.02) == pytest.approx(1 - 0.01 / 0.116)
-    assert lid_ratio(0.3, 0) <= 1.15
+    assert lid_ratio(0.3, 0) <= MAX_LID_RATIO
 
 
 def test_a_portrait_with_parted_lips_can_shut_them() -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SHUT_GAP = 0.035  # OC: a smaller mean gap of the inner lips is a shut mouth, seen through landmark noise
 MAX_DISPLACEMENT = 0.45  # OC: the 99th percentile of the lower lip in real motion is .34
 LID_OPENING = 0.116  # OC: the mean face's eye, upper to lower lid
-MAX_LID_RATIO = 1.15  # a photo holds no more eyeball than this times what it shows
+MAX_LID_RATIO = 1.3  # of what the photo shows of an eyeball; more would be invention
 SHUT_LIDS = 0.035  # OC: an eye shut in the portrait; there is no eyeball to show, so it stays as it is
 LID_LINE = 0.10  # lids meet at this part of the opening, from the lower lid
 CREASE_FOLLOWS, ORBIT_FOLLOWS, BELOW_FOLLOWS = 0.42, 0.12, 0.25  # parts of the lids' slide
