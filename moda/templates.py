@@ -1,8 +1,8 @@
 """Emotion templates: what each emotion adds to the motion of a neutral speaker.
 
 One row of 70 motion numbers per emotion (see ``contracts.Motion``): displacements of the 21 keypoints in OC plus a head
-pose in degrees. Found by hand and eye on some twenty portraits; contempt is one-sided. The rows belong to a silent face;
-:func:`express` adds them to one that speaks.
+pose in degrees. Found by hand and eye on some twenty portraits; contempt is one-sided. The rows belong to a silent
+face; :func:`express` adds them to one that speaks.
 """
 
 from __future__ import annotations
@@ -70,7 +70,10 @@ _TABLE: dict[str, dict[int, tuple[int, int, int]]] = {
 # fmt: on
 #: Degrees: pitch, yaw, roll. Contempt looks down its nose, disgust draws back, fear ducks; the eyes stay on the viewer.
 _POSE = {
-    "sadness": (3.0, 0.0, 0.0), "surprise": (-2.0, 0.0, 0.0), "fear": (3.0, 0.0, 0.0), "disgust": (-2.0, -4.0, -3.0),
+    "sadness": (3.0, 0.0, 0.0),
+    "surprise": (-2.0, 0.0, 0.0),
+    "fear": (3.0, 0.0, 0.0),
+    "disgust": (-2.0, -4.0, -3.0),
     "contempt": (-4.0, 0.0, 5.0),
 }  # fmt: skip
 
