@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,16 +107,17 @@ def meant(prepared: MeshPortrait, row: Array) -> HeadFit:
     return fit_head(prepared.warp.move(shift, HeadMotion.of(row, prepared.fit)) * np.array([1, -1, -1], np.float32))
 
 
-def exact_frames(video: Path, every: int) -> dict[int, Array]:
+def exact_frames(video: Path, every: int, most: int = 10**9) -> dict[int, Array]:
     """Frame of the 25 a second -> picture uint8 [H, W, 3], where the video has one at that very time."""
     capture = cv2.VideoCapture(str(video))
     rate = capture.get(cv2.CAP_PROP_FPS)
     found: dict[int, Array] = {}
-    for number in range(10**9):
+    for number in itertools.count():
         read, picture = capture.read()
-        if not read:
-            return found
+        if not read or len(found) == most:
+            break
         at = number / rate * FPS
         if abs(at - round(at)) < 1e-3 and round(at) % every == 0:
             found[round(at)] = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    capture.release()
     return found

@@ -50,8 +50,9 @@ def from_frame(motion: Array, k: int) -> Array:
 
 
 def most_neutral(motion: Array, among: list[int]) -> int:
-    """The frame of least expression, nearest to the median pose."""
-    odd = np.abs(motion[:, EXPRESSION]).mean(1) / 0.03 + np.abs(motion[:, ROTATION]).mean(1) / 5
+    """The frame of least expression, nearest to the median place and pose."""
+    odd = np.abs(motion[:, EXPRESSION]).max(1) / 0.1 + np.abs(motion[:, ROTATION]).max(1) / 5
+    odd += np.linalg.norm(motion[:, TRANSLATION], axis=1) / 0.1
     return min(among, key=lambda k: float(odd[k]))
 
 

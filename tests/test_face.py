@@ -19,6 +19,7 @@ from contracts import KEYPOINT_VERTICES, ModaError, SourceFace
 from encoders import face as face_module
 from encoders import landmarker as landmarker_module
 from encoders.face import (
+    MAX_DISAGREEMENT,
     OVAL,
     FaceCutOff,
     FaceTooSmall,
@@ -31,6 +32,7 @@ from encoders.face import (
     encode_face,
     head_crop,
     list_faces,
+    mirror_disagreement,
 )
 from encoders.headfit import HeadFit, euler_degrees, fit_head, rotation_matrix
 from encoders.image import ImageError, load_image
@@ -234,7 +236,7 @@ def test_a_cut_off_face(picture: np.ndarray, face: SourceFace) -> None:
 
 def synthetic(
     *, pose: tuple[float, float, float] = (0, 0, 0), scale: float = 120, gap: float = 0, lids: float = 0.116,
-    rms: float = 0.03, at: tuple[float, float] = (500, 500),
+    at: tuple[float, float] = (500, 500),
 ) -> tuple[np.ndarray, HeadFit]:  # fmt: skip
     """The canonical face as it would be seen, with mouth and lids set."""
     vertices = np.zeros((478, 3))
@@ -244,7 +246,7 @@ def synthetic(
         vertices[upper, 1] = vertices[lower, 1] + lids
     rotation = rotation_matrix(*pose)
     points = (scale * vertices @ rotation.T) * (1, -1, -1) + (*at, 0)
-    return points, HeadFit(rotation, scale, np.zeros(3), vertices, rms)
+    return points, HeadFit(rotation, scale, np.zeros(3), vertices, 0.03)
 
 
 @pytest.mark.parametrize(
@@ -261,7 +263,7 @@ def synthetic(
 )
 def test_refusals(case: dict, error: type[ModaError], remedy: str) -> None:
     with pytest.raises(error, match=remedy) as refusal:
-        check_face(*synthetic(**case), (1000, 1000))
+        check_face(*synthetic(**case), (1000, 1000), 0)
     assert "\n" not in str(refusal.value)
 
 
@@ -275,11 +277,10 @@ def test_refusals(case: dict, error: type[ModaError], remedy: str) -> None:
         (dict(gap=0.21), "mouth is open"),
         (dict(lids=0.03), "eye is shut"),
         (dict(lids=0.08), "half shut"),
-        (dict(rms=0.056), "human"),
     ],
 )
 def test_warnings(case: dict, warning: str | None) -> None:
-    warnings = check_face(*synthetic(**case), (1000, 1000))
+    warnings = check_face(*synthetic(**case), (1000, 1000), 0.039)
     assert len(warnings) == (warning is not None)
     assert warning is None or warning in warnings[0]
 
@@ -287,8 +288,20 @@ def test_warnings(case: dict, warning: str | None) -> None:
 def test_a_chin_close_to_the_edge_is_warned_of() -> None:
     points, fit = synthetic(at=(200, 500))
     points[:, 1] += 1000 - 0.09 * fit.scale - points[152, 1]
-    (warning,) = check_face(points, fit, (400, 1000))
+    (warning,) = check_face(points, fit, (400, 1000), 0)
     assert "chin" in warning
+
+
+def test_what_looks_different_in_a_mirror_may_not_be_human(picture: np.ndarray, face: SourceFace) -> None:
+    (warning,) = check_face(*synthetic(), (1000, 1000), 0.041)
+    assert "human" in warning
+    assert not any("human" in warning for warning in face.warnings)
+    with FaceLandmarker() as landmarker:
+        (found,) = landmarker.detect(picture)
+        assert mirror_disagreement(landmarker, picture, found) < 0.03
+        elsewhere = found.moved(0.05 * face.fit_scale, 0)
+        assert mirror_disagreement(landmarker, picture, elsewhere) > MAX_DISAGREEMENT
+        assert mirror_disagreement(landmarker, np.zeros_like(picture), found) == np.inf
 
 
 def test_arrays_that_are_no_pictures() -> None:
