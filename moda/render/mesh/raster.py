@@ -25,34 +25,34 @@ _SETTINGS = (
 
 
 class TextureMapper:
-    """Draws one photo on a moving mesh."""
+    """Draws photos of one size on a moving mesh."""
 
-    def __init__(self, photo: Array) -> None:
-        """``photo``: uint8 [S, S, 3], S even."""
-        self._photo, self._size = photo, photo.shape[0]
+    def __init__(self, size: int) -> None:
+        """``size``: side of the photos in px, even."""
+        self._size = size
         index = np.arange(self._size, dtype=np.float32) - self._size  # px, less what scaleAdd adds to 1/2
         self._columns, self._rows = np.tile(index, (self._size, 1)), np.repeat(index[:, None], self._size, axis=1)
 
-    def __call__(self, vertices: Array, source: Array, triangles: Array) -> Array:
+    def __call__(self, photo: Array, vertices: Array, source: Array, triangles: Array) -> Array:
         """A new frame, uint8 [S, S, 3].
 
-        ``vertices``: float32 [N, 3] px, render frame; ``source``: float32 [N, 2] px, where in the photo they belong, in
-        the render frame too; ``triangles``: int32 [M, 3]. Exact where nothing moves.
+        ``photo``: uint8 [S, S, 3]; ``vertices``: float32 [N, 3] px, render frame; ``source``: float32 [N, 2] px, where
+        in the photo they belong, in the render frame too; ``triangles``: int32 [M, 3]. Exact where nothing moves.
         """
         size = self._size
         shift = (source - vertices[:, :2]) * np.array([1, -1], np.float32)  # to columns and rows
-        buffer, depth = _rasterise(vertices, triangles, shift / np.float32(2 * size) + _HALF, size)
+        buffer, depth = rasterise(vertices, triangles, shift / np.float32(2 * size) + _HALF, size)
         for edge in (buffer[0], buffer[-1], buffer[:, 0], buffer[:, -1]):
             edge[...] = _HALF  # the border is pinned; its samples lie half a px inside
         across, down, _ = cv2.split(buffer)
         columns = cv2.scaleAdd(cv2.resize(across, (size, size)), 2 * size, self._columns)
         rows = cv2.scaleAdd(cv2.resize(down, (size, size)), 2 * size, self._rows)
         # Cubic: linear would soften every frame but the resting one.
-        frame = cv2.remap(self._photo, columns, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        self._mend(frame, across, down, depth)
+        frame = cv2.remap(photo, columns, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        self._mend(frame, photo, across, down, depth)
         return frame
 
-    def _mend(self, frame: Array, across: Array, down: Array, depth: Array) -> None:
+    def _mend(self, frame: Array, photo: Array, across: Array, down: Array, depth: Array) -> None:
         """Redraw silhouettes, where interpolated displacements mix two surfaces: blend the two colours instead."""
         spread = cv2.max(*(cv2.morphologyEx(plane, cv2.MORPH_GRADIENT, _CELL) for plane in (across, down)))
         # OpenCV puts the result at the lower right sample of a cell. The border is left out: nothing moves there.
@@ -71,14 +71,14 @@ class TextureMapper:
             rows, columns = 2 * y + 1 + i, 2 * x + 1 + j
             # The edge runs where a blur of the 16 samples crosses one half: a line, not stairs.
             cover = np.clip((_px_weights(i, j) @ in_front - 0.5) * 2 + 0.5, 0, 1)[:, None]
-            ahead, behind = self._sample(rows, columns, front), self._sample(rows, columns, back)
+            ahead, behind = (self._sample(photo, rows, columns, value) for value in (front, back))
             frame[rows, columns] = (behind + (ahead - behind) * cover + 0.5).astype(np.uint8)
 
-    def _sample(self, rows: Array, columns: Array, value: Array) -> Array:
+    def _sample(self, photo: Array, rows: Array, columns: Array, value: Array) -> Array:
         """The photo's colours, float32 [n, 3], at px displaced by ``value`` [n, 2] in 0..1."""
         moved = (value - _HALF) * np.float32(2 * self._size)
         x, y = (columns + moved[:, 0]).astype(np.float32), (rows + moved[:, 1]).astype(np.float32)
-        found = cv2.remap(self._photo, x[:, None], y[:, None], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        found = cv2.remap(photo, x[:, None], y[:, None], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return found[:, 0].astype(np.float32)
 
 
@@ -90,7 +90,7 @@ def _px_weights(i: int, j: int) -> Array:
     return (weight / weight.sum()).astype(np.float32)
 
 
-def _rasterise(vertices: Array, triangles: Array, values: Array, size: int) -> tuple[Array, Array]:
+def rasterise(vertices: Array, triangles: Array, values: Array, size: int) -> tuple[Array, Array]:
     """Interpolate ``values`` [N, 2] in 0..1 over triangles, the nearest one wins.
 
     Returns float32 [size / 2, size / 2, 3], the third channel unused, and the depths [size / 2, size / 2].

@@ -17,6 +17,7 @@ from moda.render.mesh.geometry import HeadFit, HeadMotion
 from moda.render.mesh.light import Light
 from moda.render.mesh.mouth import Mouth
 from moda.render.mesh.seam import snap_seam
+from moda.render.mesh.shading import Shading
 from moda.render.mesh.topology import EYES
 from moda.render.mesh.warp import Warp
 
@@ -53,6 +54,7 @@ class MeshPortrait:
     expression: Expression
     points: Array  # float32 [478, 3] px, render frame
     warp: Warp
+    shading: Shading
     mouth: Mouth
     eyes: tuple[EyePatch, ...]
 
@@ -96,6 +98,7 @@ class MeshRenderer:
             expression=expression,
             points=points,
             warp=Warp.of(photo, points, fit, background, others),
+            shading=Shading(photo, points, fit, light, expression.rest),
             mouth=Mouth(photo, points, fit, light, expression.shut, expression.mouth_open),
             eyes=tuple(EyePatch(photo, points, fit, light, eye) for eye in EYES),
         )
@@ -114,7 +117,7 @@ class MeshRenderer:
         # As a displacement from the portrait's points, so that no motion is exactly no motion.
         shift = (shape.vertices - portrait.expression.rest) @ portrait.fit.rotation.T * np.float32(portrait.fit.unit)
         moved = portrait.warp.move(shift, motion)
-        frame = portrait.warp.draw(moved)
+        frame = portrait.warp.draw(portrait.shading(shape), moved)
         portrait.mouth.paint(frame, shape, moved, motion)
         for eye, lid, gaze in zip(portrait.eyes, shape.lids, shape.gaze, strict=True):
             eye.paint(frame, lid, gaze, moved, motion)

@@ -84,7 +84,7 @@ class Warp:
             weight=(rigid * attached * inside)[:, None].astype(np.float32),
             follow=follow.astype(np.float32),
             order=(-1.5 - 3 * unit * (1 - attached)).astype(np.float32),
-            texture=TextureMapper(photo),
+            texture=TextureMapper(size),
         )
 
     def move(self, expression: Array, motion: HeadMotion) -> Array:
@@ -93,8 +93,8 @@ class Warp:
         carried = self.rest[FACE_VERTICES:] + self.follow @ expression[list(OVAL)]
         return np.concatenate([motion(face), carried + self.weight * (motion(carried) - carried)])
 
-    def draw(self, moved: Array) -> Array:
-        """The photo on the mesh ``moved``, float32 [N, 3] px: a new frame, uint8 [S, S, 3]."""
+    def draw(self, photo: Array, moved: Array) -> Array:
+        """``photo``, uint8 [S, S, 3], on the mesh ``moved``, float32 [N, 3] px: a new frame like it."""
         vertices, source, triangles = moved.copy(), self.rest[:, :2], self.triangles
         vertices[FACE_VERTICES:, 2] += self.order
         flipped = np.flatnonzero(np.sign(_areas(moved, triangles)) != self.orientation)
@@ -103,7 +103,7 @@ class Warp:
             vertices, source = np.concatenate([vertices, behind]), np.concatenate([source, source])
             triangles = triangles.copy()
             triangles[flipped] += len(moved)
-        return self.texture(vertices, source, triangles)
+        return self.texture(photo, vertices, source, triangles)
 
 
 def _areas(points: Array, triangles: Array) -> Array:
