@@ -15,8 +15,8 @@ from contracts import ModaError
 if TYPE_CHECKING:
     from contracts import Array
 
-#: Longest side kept, px: a larger picture is scaled down to it (the renderer never needs more than 2.3 x a face).
-MAX_SIDE = 4096
+#: Longest side kept, px, that of 4K video: a larger picture is scaled down to it.
+MAX_SIDE = 3840
 
 
 class ImageError(ModaError):

@@ -150,7 +150,7 @@ class VideoWriter:
             if self._cancelled:
                 return
             raise OutputError(f"there is not one frame to write to {self._path}; give a longer recording")
-        canvas = _Canvas(first if self._picture is None else self._picture, self._corner, first.shape[:2])
+        canvas = Canvas(first if self._picture is None else self._picture, self._corner, first.shape[:2])
         with av.open(str(self._part), "w", format="mp4", options={"movflags": "+faststart"}) as container:
             video = _video_stream(container, width=canvas.frame.width, height=canvas.frame.height)
             sound = _SoundTrack(container, self._sound, self._delay) if self._sound is not None else None
@@ -167,7 +167,7 @@ class VideoWriter:
                     sound.flush()
 
 
-class _Canvas:
+class Canvas:
     """The frame to encode, made once. Of a frame only the part that moves is converted to the video's colours."""
 
     def __init__(self, picture: Array, corner: tuple[int, int], part: tuple[int, int]) -> None:

@@ -12,6 +12,7 @@ from media_support import PORTRAIT, files, read_frames, tone, write_video, write
 
 from contracts import FPS, SAMPLE_RATE, Motion
 from encoders.face import NoSuchFace, encode_face
+from encoders.image import load_image
 from encoders.media import AudioError, load_audio
 from encoders.track import NoFaceInVideo, VideoMissing
 from moda.motion import MotionError, load_motion, save_motion
@@ -67,6 +68,19 @@ def test_a_saved_motion_moves_the_portrait(tmp_path, motion):
     assert files(tmp_path) == {"motion.npz", "voice.wav", "out.mp4"}
 
 
+def test_the_whole_picture_is_filmed_unless_told_otherwise(tmp_path, motion):
+    out = tmp_path / "out.mp4"
+    pictures = [step.frame for step in render_motion(PORTRAIT, motion, out) if step.stage == "video"]
+    source = load_image(PORTRAIT)
+    x, y, side = encode_face(source).crop
+    beside = np.ones(source.shape[:2], bool)
+    beside[y : y + side, x : x + side] = False
+    for shown, meant in zip(read_frames(out), pictures, strict=True):
+        np.testing.assert_array_equal(meant[beside], source[beside])
+        assert np.abs(shown.astype(int) - meant).mean() < 4
+    assert np.abs(pictures[0].astype(int) - pictures[6])[~beside].mean() > 2
+
+
 def test_sound_of_another_length_is_told(tmp_path, motion):
     voice = write_wav(tmp_path / "voice.wav", tone(2, SAMPLE_RATE))
     _, warnings = run(render_motion(PORTRAIT, motion, tmp_path / "out.mp4", audio=voice, size=256))
@@ -98,6 +112,7 @@ def test_motion_of_another_space_is_refused(tmp_path):
         ({"audio": "nothing.wav"}, AudioError),
         ({"out": "out.gif"}, OutputError),
         ({"size": 255}, RenderError),
+        ({"frame": "full"}, RenderError),
         ({"face": 2}, NoSuchFace),
     ],
 )

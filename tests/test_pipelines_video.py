@@ -114,6 +114,22 @@ def test_the_same_frames_give_the_same_file(tmp_path):
     assert first == second
 
 
+@pytest.mark.parametrize("corner", [(0, 0), (46, 20), (80, 56)])
+def test_laying_a_part_into_the_picture_is_writing_the_whole_of_it(tmp_path, corner):
+    """To the byte, also where colours are shared between neighbours across the part's border."""
+    picture = np.random.default_rng(0).integers(0, 256, (120, 144, 3), dtype=np.uint8)
+    (x, y), whole, part = corner, tmp_path / "whole.mp4", tmp_path / "part.mp4"
+    with open_video(whole) as video:
+        for patch in pictures(30):
+            frame = picture.copy()
+            frame[y : y + SIZE, x : x + SIZE] = patch
+            video.write(frame)
+    with open_video(part, picture=picture, corner=corner) as video:
+        for patch in pictures(30):
+            video.write(patch)
+    assert part.read_bytes() == whole.read_bytes()
+
+
 def test_an_older_file_is_replaced_only_by_a_whole_one(tmp_path):
     path = tmp_path / "out.mp4"
     path.write_bytes(b"older")

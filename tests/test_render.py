@@ -32,10 +32,13 @@ BLINK = {159: (18, -140, 14), 386: (-18, -140, 14), 145: (0, -2, -3), 374: (0, -
 GAZE = {468: (50, 0, 0), 473: (50, 0, 0)}
 
 
-def motion(amount: float = 1.0, pose: tuple[float, float, float] = (0, 0, 0), **groups: dict) -> Array:
+def motion(
+    amount: float = 1.0, pose: tuple[float, float, float] = (0, 0, 0),
+    translation: tuple[float, float, float] = (0, 0, 0), scale: float = 1.0, **groups: dict,
+) -> Array:  # fmt: skip
     """One motion row: keypoint displacements in 1/1000 OC times ``amount``, and a pose."""
     row = np.zeros(70, np.float32)
-    row[63], row[67:] = 1, pose
+    row[63], row[64:67], row[67:] = scale, translation, pose
     for group in groups.values():
         for vertex, xyz in group.items():
             at = 3 * KEYPOINT_VERTICES.index(vertex)

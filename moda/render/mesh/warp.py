@@ -162,7 +162,7 @@ def _free_of(others: Sequence[Array], around: Array, distance: Array) -> Array:
         away = np.array([-cv2.pointPolygonTest(hull, (float(x), float(y)), True) for x, y in around]) * (1.5 / width)
         away = np.maximum(away, 0)
         nearer = away / np.maximum(away + distance, 1e-6)  # 0 on the other face, 1 on the one that moves
-        free = np.minimum(free, np.maximum(smoothstep(nearer, 0.4, 0.7), smoothstep(away, 0.6, 1.0)))
+        free = np.minimum(free, np.maximum(smoothstep(nearer, 0.4, 0.7), smoothstep(away, 0.8, 1.3)))
     return free
 
 
