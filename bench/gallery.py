@@ -35,6 +35,7 @@ PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
 VIDEOS = {".mp4", ".webm", ".mov"}
 COLUMNS, TILE, LABEL = 8, 180, 150  # frames, px, px
 ROWS = 8  # a sheet
+SIZE = 512  # px, of the videos
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def main() -> None:
     portraits = [path for path in files if path.suffix.lower() in PICTURES]
     drives = [path for path in files if path.suffix.lower() in VIDEOS]
     voices = sorted(path for path in arguments.voices.iterdir() if path.suffix.lower() not in {".md", ".txt"})
-    head, options = TalkingHead(), TalkOptions(emotion=arguments.emotion)
+    head, options = TalkingHead(), TalkOptions(emotion=arguments.emotion, size=SIZE)
 
     voice = trim(arguments.voice, arguments.seconds, out)
     draw((film(path.name, head.talk(path, voice, out / f"portrait_{path.stem}.mp4", options)) for path in portraits),
@@ -124,7 +125,7 @@ def main() -> None:
                                     out / f"voice_{path.stem}.mp4", options)) for path in voices),
          out / "voices")  # fmt: skip
     if drives:
-        draw((film(path.name, drive_portrait(arguments.portrait, path, out / f"drive_{path.stem}.mp4"))
+        draw((film(path.name, drive_portrait(arguments.portrait, path, out / f"drive_{path.stem}.mp4", size=SIZE))
               for path in drives), out / "drives")  # fmt: skip
 
 

@@ -129,6 +129,7 @@ def test_bad_sound_is_one_line(inputs, outputs, make, says):
         (["-o", "{outputs}"], "is a folder"),
         (["-o", "{outputs}/out.avi"], "does not end in .mp4"),
         (["-o", "{outputs}/out.mp4", "--size", "333"], "frame size 333"),
+        (["-o", "{outputs}/out.mp4", "--frame", "full", "--size", "512"], "leave out --size"),
         (["-o", "{outputs}/out.mp4", "--face", "2"], "there is no face 2"),
     ],
 )
@@ -171,7 +172,17 @@ def test_drive_refuses_a_bad_video(inputs, outputs, video, says):
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["fly"], ["talk"], ["talk", PORTRAIT], ["render", PORTRAIT, "m.npz"], ["talk", "--steps", "0"]]
+    "words",
+    [
+        [],
+        ["fly"],
+        ["talk"],
+        ["talk", PORTRAIT],
+        ["render", PORTRAIT, "m.npz"],
+        ["talk", "--steps", "0"],
+        ["talk", "--frame", "round"],
+        ["talk", "--background", "moving"],
+    ],
 )
 def test_a_bad_command_line_is_explained(words):
     result = moda(*words)
@@ -190,10 +201,9 @@ def test_faces_are_listed(inputs):
 
 
 def test_a_chosen_face_is_taken(inputs, outputs):
-    result = moda(
-        "render", two_faces(inputs), inputs / "motion.npz", "-o", outputs / "out.mp4", "--face", 2, "--size", 256
-    )
+    result = moda("render", two_faces(inputs), inputs / "motion.npz", "-o", outputs / "out.mp4", "--face", 2)
     assert result.exit_code == 0, result.output
+    assert read_frames(outputs / "out.mp4")[0].shape == (512, 1024, 3)  # the whole picture
 
 
 def test_a_fault_of_ours_is_one_line_too(inputs, outputs, monkeypatch):
