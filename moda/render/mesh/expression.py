@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moda.render.mesh.geometry import soft_clamp
+from moda.render.mesh.geometry import ramp, soft_clamp
 from moda.render.mesh.topology import EYES, INNER_LOWER_LIP, INNER_UPPER_LIP, face_mesh
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ MAX_DISPLACEMENT = 0.45  # OC: the 99th percentile of the lower lip in real moti
 LID_OPENING = 0.116  # OC: the mean face's eye, upper to lower lid
 MAX_LID_RATIO = 1.3  # of what the photo shows of an eyeball; more would be invention
 SHUT_LIDS = 0.035  # OC: an eye shut in the portrait; there is no eyeball to show, so it stays as it is
+LIDS_FOLLOW = 0.5  # of the vertical way of an iris, where the motion does not move the lids itself
 LID_LINE = 0.10  # lids meet at this part of the opening, from the lower lid
 CREASE_FOLLOWS, ORBIT_FOLLOWS, BELOW_FOLLOWS = 0.42, 0.12, 0.25  # parts of the lids' slide
 
@@ -74,7 +75,8 @@ class Expression:
         ratios, gazes = [], []
         for eye, lids in zip(EYES, self._lids, strict=True):
             upper, lower, iris = eye.keypoints
-            ratios.append(lids.slide(vertices, float(keypoints[upper, 1]), float(keypoints[lower, 1])))
+            follow = follow_gaze(*(float(keypoints[row, 1]) for row in (upper, lower, iris)))
+            ratios.append(lids.slide(vertices, *follow))
             gazes.append(keypoints[iris, :2] * lids.can_open)
             vertices[[eye.iris, *eye.rim]] += keypoints[iris] * lids.can_open
         gap = part_lips(vertices, self.rest)
@@ -115,6 +117,17 @@ class _Lids:
         vertices[self._orbit, 1] += ORBIT_FOLLOWS * dropped
         vertices[self._below, 1] += BELOW_FOLLOWS * raised
         return ratio
+
+
+def follow_gaze(upper: float, lower: float, iris: float) -> tuple[float, float]:
+    """Displacements of the lids along y, OC, that go at least LIDS_FOLLOW of the way of an iris that looks up or down.
+
+    Lids of tracked people go all of it, and stay as they are. A lid that shuts is not raised by a look.
+    """
+    led = LIDS_FOLLOW * iris
+    if iris < 0:
+        return min(upper, led), min(lower, led)
+    return upper + ramp(upper, -0.04, 0.0) * max(0.0, min(led, led - upper)), lower
 
 
 def lid_ratio(upper: float, lower: float) -> float:

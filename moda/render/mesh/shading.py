@@ -67,7 +67,7 @@ class Shading:
         x = np.abs(x)
         lamp = float(np.clip(1.5 * light.slope, -1, 1))  # from where the light falls: + from the image right
 
-        smile = _fold(x, y, _NASOLABIAL, 0.032, 0.25, 0.30) - 0.12 * _blob(x, y, _DIMPLE, (0.04, 0.06))
+        smile = _fold(x, y, _NASOLABIAL, 0.036, 0.23, 0.30) - 0.12 * _blob(x, y, _DIMPLE, (0.04, 0.06))
         apple = _blob(x, y, _APPLE, _APPLE_SIZE)
         upwards = apple * (y - _APPLE[1]) / _APPLE_SIZE[1]  # slope of the swelling: what looks up is lit
         outwards = apple * (x - _APPLE[0]) / _APPLE_SIZE[0]
