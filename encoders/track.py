@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from contracts import Array
 
 NECK_PIVOT = np.array([0.0, -0.56, -0.67])  # OC, head frame
+SKULL_CENTRE = np.array([0.0, 0.40, 0.35])  # OC, head frame: of the fitted vertices, so where it is seen is known best
 ONLY_FILES = {"protocol_whitelist": "file"}  # a playlist must not make us fetch what it names
 DENSEST = 1 / 30  # s: frames that follow closer than this are not tracked
 LONGEST_GAP = 5.0  # s without a picture: beyond it the file's clock is not believed
@@ -179,13 +180,13 @@ class FaceFollower:
 
 
 def _sample(face: Landmarks) -> Array:
-    """21 x 3 keypoints (OC, head frame), pitch, yaw, roll (degrees), px per OC, neck pivot x, y (px, y up), blink."""
+    """21 x 3 keypoints (OC, head frame), pitch, yaw, roll (degrees), px per OC, skull centre x, y (px, y up), blink."""
     fit = fit_head(face.points)
     if fit.rms > MAX_MISFIT:
         return np.full(CHANNELS, np.nan)
-    pivot = fit.scale * fit.rotation @ NECK_PIVOT + fit.translation
+    centre = fit.scale * fit.rotation @ SKULL_CENTRE + fit.translation
     keypoints = fit.vertices[list(KEYPOINT_VERTICES)]
-    return np.concatenate([keypoints.ravel(), fit.pose, [fit.scale], pivot[:2], [face.blendshapes[BLINK].mean()]])
+    return np.concatenate([keypoints.ravel(), fit.pose, [fit.scale], centre[:2], [face.blendshapes[BLINK].mean()]])
 
 
 def _resample(times: Array, samples: Array) -> tuple[Array, Array]:
@@ -214,8 +215,11 @@ def _relative(tracks: Array, missing: Array) -> Array:
     if len(tracks) >= SMOOTHING[0]:
         tracks = savgol_filter(tracks, *SMOOTHING, axis=0)
     keypoints = tracks[:, :63].reshape(-1, 21, 3)  # [T, 21, 3]
-    angles, scale, pivot, blink = tracks[:, 63:66], tracks[:, 66], tracks[:, 67:69], tracks[:, 69]
+    angles, scale, centre, blink = tracks[:, 63:66], tracks[:, 66], tracks[:, 67:69], tracks[:, 69]
     scale = gaussian_filter1d(scale, SCALE_SIGMA, mode="nearest")
+    rotations = np.stack([rotation_matrix(*frame) for frame in angles])  # [T, 3, 3]
+    # By the smoothed scale, not the one it was seen with: else the face would bob as the mouth leaks into scale.
+    pivot = centre + scale[:, None] * (rotations @ (NECK_PIVOT - SKULL_CENTRE))[:, :2]
     seen = ~missing
     median_angles = np.median(angles[seen], 0)
     frontal = seen & (np.abs(angles - median_angles)[:, :2].max(1) < FRONTAL)
@@ -228,7 +232,7 @@ def _relative(tracks: Array, missing: Array) -> Array:
     frames[:, 63] = scale / median_scale
     frames[:, 64:66] = (pivot - np.median(pivot[seen], 0)) / median_scale
     upright = rotation_matrix(*median_angles).T
-    frames[:, 67:] = [euler_degrees(rotation_matrix(*frame) @ upright) for frame in angles]
+    frames[:, 67:] = [euler_degrees(rotation @ upright) for rotation in rotations]
     return frames
 
 

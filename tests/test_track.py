@@ -18,6 +18,8 @@ from encoders.media import AudioError
 from encoders.track import (
     CHANNELS,
     MOUTH,
+    NECK_PIVOT,
+    SKULL_CENTRE,
     NoFaceInVideo,
     TrackInfo,
     VideoMissing,
@@ -226,6 +228,15 @@ def test_pose_is_what_turns_the_median_pose() -> None:
     frames = _relative(tracks, np.zeros(101, bool))
     np.testing.assert_allclose(frames[[0, 50, 100], 67:], 0, atol=1e-4)
     np.testing.assert_allclose(frames[75, 67:], delta, atol=1e-4)
+
+
+def test_a_scale_that_jitters_does_not_bob_the_face() -> None:
+    tracks = np.zeros((100, CHANNELS))
+    tracks[:, 66] = 100 + 3 * np.sin(np.arange(100) * 2)  # px per OC, as where the mouth leaks into it
+    tracks[:, 67:69] = 250, -250
+    frames = _relative(tracks, np.zeros(100, bool))
+    face = frames[:, 64:66] + frames[:, 63:64] * (SKULL_CENTRE - NECK_PIVOT)[:2]
+    assert np.ptp(face, axis=0).max() < 1e-5
 
 
 def test_a_head_that_is_never_near_its_median_pose() -> None:
