@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 X264_OPTIONS = {"preset": "veryfast", "crf": "18", "threads": "2"}
 AAC_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 AAC_BITS = 2.5  # a sample and channel: 120 kbit/s at 48 kHz
-QUEUED_FRAMES = 16
+QUEUED_FRAMES = 8
 _PX = (1, 2, 2)  # px of the picture per sample of luma and of the two chromas, each way
 _MARGIN = 4  # px, even: how far a px has a say in the colours of others
 _BT709 = 1  # FFmpeg's tables of matrices, primaries and transfer curves share this code
@@ -200,7 +200,8 @@ def _box(rows: Array, columns: Array, px: int) -> tuple[slice, slice]:
 
 
 def _in_video_colours(frame: av.VideoFrame) -> av.VideoFrame:
-    return frame.reformat(format="yuv420p", dst_colorspace="ITU709")
+    # In one thread: a part is too little work to share, and the renderer wants the other cores.
+    return frame.reformat(format="yuv420p", dst_colorspace="ITU709", threads=1)
 
 
 def _planes(frame: av.VideoFrame) -> list[Array]:

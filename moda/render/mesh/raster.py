@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from contracts import Array
 
 _HALF = np.float32(0.5)  # no displacement: the rasteriser wants its values in 0..1
+_STILL = 1 / 64  # px: cv2.remap places its samples on a grid of 1/32
 _TEAR = 1 / 170  # of the side: neighbouring samples whose displacements differ by more lie on two surfaces
 _EDGE_BLUR = 0.9  # samples
 _CELL = np.ones((2, 2), np.uint8)
@@ -41,19 +42,39 @@ class TextureMapper:
         """
         size = self._size
         shift = (source - vertices[:, :2]) * np.array([1, -1], np.float32)  # to columns and rows
+        triangles = triangles[(np.abs(shift) > _STILL).any(axis=1)[triangles].any(axis=1)]
+        if not len(triangles):
+            return photo.copy()
         buffer, depth = rasterise(vertices, triangles, shift / np.float32(2 * size) + _HALF, size)
         for edge in (buffer[0], buffer[-1], buffer[:, 0], buffer[:, -1]):
             edge[...] = _HALF  # the border is pinned; its samples lie half a px inside
-        across, down, _ = cv2.split(buffer)
-        columns = cv2.scaleAdd(cv2.resize(across, (size, size)), 2 * size, self._columns)
-        rows = cv2.scaleAdd(cv2.resize(down, (size, size)), 2 * size, self._rows)
+        moving = np.unique(triangles)
+        y, x = self._around(np.concatenate([vertices[moving, :2], source[moving]]))  # the part that changes, in samples
+        across, down, _ = cv2.split(buffer[y, x])
+        part = np.s_[2 * y.start : 2 * y.stop, 2 * x.start : 2 * x.stop]
+        shape = (2 * across.shape[1], 2 * across.shape[0])
+        columns = cv2.scaleAdd(cv2.resize(across, shape), 2 * size, self._columns[part])
+        rows = cv2.scaleAdd(cv2.resize(down, shape), 2 * size, self._rows[part])
+        frame = photo.copy()
         # Cubic: linear would soften every frame but the resting one.
-        frame = cv2.remap(photo, columns, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        self._mend(frame, photo, across, down, depth)
+        frame[part] = cv2.remap(photo, columns, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        self._mend(frame, photo, (across, down, depth[y, x]), (y.start, x.start))
         return frame
 
-    def _mend(self, frame: Array, photo: Array, across: Array, down: Array, depth: Array) -> None:
-        """Redraw silhouettes, where interpolated displacements mix two surfaces: blend the two colours instead."""
+    def _around(self, points: Array) -> tuple[slice, slice]:
+        """Rows and columns of the samples around ``points`` [n, 2] px, render frame, and two more on every side."""
+        low, high = points.min(axis=0), points.max(axis=0)
+        last = self._size // 2
+        ends = np.array([[-high[1], -low[1]], [low[0], high[0]]]) / 2 + (-2, 3)
+        (top, bottom), (left, right) = np.clip(ends, 0, last).astype(int)
+        return slice(int(top), int(bottom)), slice(int(left), int(right))
+
+    def _mend(self, frame: Array, photo: Array, planes: tuple[Array, Array, Array], corner: tuple[int, int]) -> None:
+        """Redraw silhouettes, where interpolated displacements mix two surfaces: blend the two colours instead.
+
+        ``planes``: displacements to the right and down, and depths, of samples [h, w] from row and column ``corner``.
+        """
+        across, down, depth = planes
         spread = cv2.max(*(cv2.morphologyEx(plane, cv2.MORPH_GRADIENT, _CELL) for plane in (across, down)))
         # OpenCV puts the result at the lower right sample of a cell. The border is left out: nothing moves there.
         y, x = np.nonzero(spread[2:-1, 2:-1] > _TEAR / 2)
@@ -68,7 +89,7 @@ class TextureMapper:
         in_front = np.abs(around - front).sum(axis=-1) < np.abs(around - back).sum(axis=-1)  # [16, n]
 
         for i, j in _CORNERS:
-            rows, columns = 2 * y + 1 + i, 2 * x + 1 + j
+            rows, columns = 2 * (y + corner[0]) + 1 + i, 2 * (x + corner[1]) + 1 + j
             # The edge runs where a blur of the 16 samples crosses one half: a line, not stairs.
             cover = np.clip((_px_weights(i, j) @ in_front - 0.5) * 2 + 0.5, 0, 1)[:, None]
             ahead, behind = (self._sample(photo, rows, columns, value) for value in (front, back))
