@@ -52,6 +52,7 @@ class Warp:
         faces that are pinned in either case.
         """
         size, unit = photo.shape[0], fit.unit
+        points = _unfold(points)
         oval = points[list(OVAL)]
         around, distance = _surroundings(oval[:, :2], size, unit)
         offsets = np.linalg.norm(around[:, None] - oval[None, :, :2], axis=-1)  # [G, 36] px
@@ -133,6 +134,28 @@ def _surroundings(oval: Array, size: int, unit: float) -> tuple[Array, Array]:
     ring_gap = np.linalg.norm(grid[:, None] - rings[None], axis=-1).min(axis=1) if len(rings) else np.inf
     points = np.concatenate([grid[(ring_gap > 0.3 * size / GRID) | (edge_of(grid, size) == 0)], rings])
     return points, np.maximum(outside(points), 0)
+
+
+def _unfold(points: Array) -> Array:
+    """``points`` [478, 3] of a face, its oval let out to the outline where a turned head hides it: a copy.
+
+    What surrounds the face must hang on what is seen of it; else the skin between comes out twice when the head turns
+    back.
+    """
+    unfolded = points.copy()
+    oval = np.array(OVAL)
+    centre = points[oval, :2].mean(axis=0)
+    offset = points[:FACE_VERTICES, :2] - centre
+    radius, angle = np.hypot(*offset.T), np.arctan2(offset[:, 1], offset[:, 0])
+    order = oval[np.argsort(angle[oval])]
+    after = np.searchsorted(angle[order], angle) % len(order)
+    reach = np.interp(angle, angle[order], radius[order], period=2 * np.pi)
+    beyond = np.maximum(radius / reach, 1.0)
+    grown = np.ones(len(order))
+    for neighbour in (after, after - 1):
+        np.maximum.at(grown, neighbour, beyond)
+    unfolded[order, :2] = centre + offset[order] * grown[:, None]
+    return unfolded
 
 
 def edge_of(points: Array, size: int) -> Array:
