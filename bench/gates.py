@@ -2,10 +2,10 @@
 
     python bench/gates.py PORTRAIT... [--every 5]
 
-PORTRAIT are pictures, videos (every few frames of them) or folders of both. Pictures are also cut and shrunk, where a
-gate asks for that: no face, a small one, several, one cut off, a chin at the edge. Turned heads, open mouths and shut
-eyes must be real. Measured: px between the outer eye corners (OC), pitch, yaw, gap of the lips and of the lids and
-misfit of the skull.
+PORTRAIT are pictures, videos (every few frames of them) or folders of both; of several faces each is judged. One
+picture is also shrunk, cut and doubled, and the face that is tilted most and the mouth that is open widest are drawn
+further so by the renderer: people seldom pose like that. Measured: px between the outer eye corners (OC), pitch, yaw,
+gap of the lips and of the lids, misfit of the skull (OC).
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from figures import PICTURES, VIDEOS, Figure, exact_frames, files, report
+from figures import PICTURES, VIDEOS, Figure, draw, exact_frames, files, prepare, report, still
 
-from contracts import ModaError
-from encoders.face import CHIN, INNER_LIPS, LIDS, MIN_SIZE, encode_face
+from contracts import LIP_OPENING, ModaError
+from encoders.face import CHIN, INNER_LIPS, LIDS, MIN_SIZE, encode_face, list_faces
 from encoders.image import load_image
+from moda.motion import PITCH, channel
 
 if TYPE_CHECKING:
-    from contracts import Array
+    from contracts import Array, SourceFace
 
 #: Gate -> what its message says.
 GATES = {
@@ -52,39 +53,60 @@ class Verdict:
 
     name: str
     messages: tuple[str, ...]  # the refusal, or the warnings
-    refused: bool
-    note: str = ""  # what was measured
+    face: SourceFace | None  # where it is not refused
 
     @property
     def gates(self) -> list[str]:
         return [gate for gate, words in GATES.items() if any(words in message for message in self.messages)]
 
+    def __str__(self) -> str:
+        said = "; ".join(self.messages) or "fine"
+        if self.face is None:
+            return f"{self.name:<32}refused: {said}"
+        y, (pitch, yaw, _) = self.face.vertices[:, 1], self.face.pose
+        lids = min(y[upper] - y[lower] for upper, lower in LIDS)
+        measured = f"{self.face.fit_scale:4.0f} px, pitch {pitch:+3.0f}, yaw {yaw:+3.0f}, lips {gap(self.face):.2f}"
+        return f"{self.name:<32}{measured}, lids {lids:.3f}, misfit {self.face.skull_rms:.3f}: {said}"
 
-def judge(name: str, picture: Array) -> Verdict:
-    """``picture``: uint8 [H, W, 3] RGB."""
+
+def gap(face: SourceFace) -> float:
+    """OC between the inner lips."""
+    upper, lower = face.vertices[list(INNER_LIPS), 1]
+    return float(upper - lower)
+
+
+def judge(name: str, picture: Array, number: int | None = None) -> Verdict:
+    """``picture``: uint8 [H, W, 3] RGB; ``number``: which of its faces."""
     try:
-        face = encode_face(picture)
+        face = encode_face(picture, face=number)
     except ModaError as error:
-        return Verdict(name, (str(error),), True)
-    y = face.vertices[:, 1]
-    lids = min(y[upper] - y[lower] for upper, lower in LIDS)
-    note = f"{face.fit_scale:4.0f} px, pitch {face.pose[0]:+3.0f}, yaw {face.pose[1]:+3.0f}, lips "
-    note += f"{y[INNER_LIPS[0]] - y[INNER_LIPS[1]]:.2f}, lids {lids:.3f}, misfit {face.skull_rms:.3f}"
-    return Verdict(name, face.warnings, False, note)
+        return Verdict(name, (str(error),), None)
+    return Verdict(name, face.warnings, face)
 
 
-def derived(name: str, picture: Array) -> Iterator[tuple[str, Array]]:
+def cut(name: str, face: SourceFace) -> Iterator[tuple[str, Array]]:
     """The picture shrunk, cut and doubled, each so that one gate has to answer."""
-    face = encode_face(picture)
+    picture = face.image
     chin, size = float(face.landmarks[CHIN, 1]), face.fit_scale
     factor = 0.9 * MIN_SIZE / size
     yield f"{name}, shrunk", cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
     yield f"{name}, cut at the chin", picture[: round(chin - 0.05 * size)]
     yield f"{name}, twice", np.hstack([picture, picture[:, ::-1]])
-    rows = round(chin + 0.08 * size)  # a border of 2 % of the shorter side would refuse it: keep that narrow
+    rows = round(chin + 0.06 * size)  # a border of 2 % of the shorter side would refuse it: keep that narrow
     width = round(2.2 * size)
     left = max(round(float(face.landmarks[CHIN, 0])) - width // 2, 0)
     yield f"{name}, cut below the chin", picture[:rows, left : left + width]
+
+
+def drawn(faces: list[SourceFace]) -> Iterator[tuple[str, Array]]:
+    """The head that is tilted most, tilted further, and the mouth that is open widest, opened further."""
+    tilted, agape = max(faces, key=lambda face: abs(face.pose[0])), max(faces, key=gap)
+    motion = still(2)
+    motion[0, PITCH] = np.copysign(15, tilted.pose[0])
+    for vertex, share in LIP_OPENING.items():
+        motion[1, channel(vertex, "y")] = share * 0.55
+    for name, face, row in (("tilted further", tilted, motion[:1]), ("opened further", agape, motion[1:])):
+        yield f"drawn: {name}", next(draw(prepare(face, 512), row))
 
 
 def pictures(paths: list[Path], every: int) -> Iterator[tuple[str, Array]]:
@@ -102,29 +124,24 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=10, help="frames of a video, at 25 a second")
     arguments = parser.parse_args()
     hits: dict[str, list[str]] = {gate: [] for gate in GATES}
-    spotless: tuple[str, Array] | None = None
-    paths = files(arguments.portraits, PICTURES | VIDEOS)
-    for name, picture in pictures(paths, arguments.every):
-        verdict = judge(name, picture)
+    faces: list[SourceFace] = []
+
+    def tell(name: str, picture: Array, number: int | None = None) -> Verdict:
+        verdict = judge(name, picture, number)
         for gate in verdict.gates:
             hits[gate].append(name)
-        if not (verdict.messages or spotless):
-            spotless = name, picture
-        _tell(verdict)
-    if spotless is not None:
-        for name, picture in derived(*spotless):
-            verdict = judge(name, picture)
-            for gate in verdict.gates:
-                hits[gate].append(name)
-            _tell(verdict)
+        print(verdict, flush=True)
+        faces.extend([verdict.face] if verdict.face else [])
+        return verdict
+
+    for name, picture in pictures(files(arguments.portraits, PICTURES | VIDEOS), arguments.every):
+        if "several faces" in tell(name, picture).gates:
+            for candidate in list_faces(picture):
+                tell(f"{name}, face {candidate.index}", picture, candidate.index)
+    fine = next((face for face in faces if not face.warnings), None)
+    for name, picture in (*(cut("the first fine one", fine) if fine else ()), *drawn(faces)):
+        tell(name, picture)
     report(Figure(gate, len(names), 1, note=", ".join(names[:3])) for gate, names in hits.items())
-
-
-def _tell(verdict: Verdict) -> None:
-    said = "; ".join(verdict.messages)
-    print(f"{verdict.name:<32}{'refused: ' if verdict.refused else ''}{said or 'fine'}")
-    if verdict.note:
-        print(f"{'':<32}{verdict.note}", flush=True)
 
 
 if __name__ == "__main__":
