@@ -151,9 +151,10 @@ class Shading:
 
     def _plain(self, shape: tuple[int, int], per_px: float) -> Array:
         """How far the skin is free of beard, hair and glasses, [h, w] in 0..1, times the depth of the photo's light."""
-        small = cv2.resize(self._region.of(self._photo), shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32)
-        log = np.log(small @ LUMA + 8)
-        fine = (log - cv2.GaussianBlur(log, (0, 0), 0.03 / per_px)) ** 2
+        log = np.log(self._region.of(self._photo).astype(np.float32) @ LUMA + 8)
+        oc = self._region.shape[0] / (shape[0] * per_px)  # px
+        fine = (log - cv2.GaussianBlur(log, (0, 0), 0.03 * oc)) ** 2
+        fine, log = (cv2.resize(x, shape[::-1], interpolation=cv2.INTER_AREA) for x in (fine, log))
         rough = np.sqrt(cv2.GaussianBlur(fine, (0, 0), 0.05 / per_px))
         typical = max(float(np.median(rough)), 0.01)
         depth = float(np.std(cv2.GaussianBlur(log, (0, 0), 0.08 / per_px)))  # flat drawings have flat light
