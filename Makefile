@@ -1,7 +1,7 @@
 # make demo   a bundled portrait speaks a bundled recording: demo.mp4
 # make app    the web page
 # make test   the fast tests          make test-slow   the slow ones
-# make lint   ruff and mypy           make bench       seconds per second of video, stage by stage
+# make lint   ruff and mypy           make bench       seconds per second of video; frames per second and core
 #
 # Each target first builds the virtual environment; that happens once, and again when the requirements change.
 
@@ -49,6 +49,7 @@ lint: setup-dev
 
 bench: setup
 	$(BIN)/python bench/talk.py
+	$(BIN)/python bench/speed.py
 
 clean:
 	rm -rf $(VENV) demo.mp4 build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -101,10 +101,11 @@ def draw(prepared: MeshPortrait, motion: Array) -> Iterator[Array]:
 
 
 def meant(prepared: MeshPortrait, row: Array) -> HeadFit:
-    """What a perfect tracker would see in the frame of one motion row: the fit of the mesh as it was displaced."""
+    """What a perfect tracker would see in the frame of one motion row: the fit of the landmarks as they are moved."""
     shape = prepared.expression(row[:SCALE].reshape(21, 3))
     shift = (shape.vertices - prepared.expression.rest) @ prepared.fit.rotation.T * np.float32(prepared.fit.unit)
-    return fit_head(prepared.warp.move(shift, HeadMotion.of(row, prepared.fit)) * np.array([1, -1, -1], np.float32))
+    moved = HeadMotion.of(row, prepared.fit)(prepared.points + shift)
+    return fit_head(moved * np.array([1, -1, -1], np.float32))
 
 
 def exact_frames(video: Path, every: int, most: int = 10**9) -> dict[int, Array]:

@@ -12,11 +12,16 @@ import pytest
 from PIL import Image
 from test_emotion import shapes
 
+from contracts import EMOTIONS
+from encoders.face import encode_face
+from encoders.headfit import euler_degrees, rotation_matrix
+
 BENCH = Path(__file__).resolve().parents[1] / "bench"
 LOWER_LIP = 10  # y of the lower inner lip
 
 
 def bench(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(BENCH))  # where benches find what they share
     spec = importlib.util.spec_from_file_location(f"bench_{name}", BENCH / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -78,3 +83,63 @@ def test_the_longest_clip_of_each_speaker(monkeypatch: pytest.MonkeyPatch) -> No
 
     clips = [Clip("a1"), Clip("a1234"), Clip("b12"), Clip("c1234567")]
     assert rendered.longest(clips, 2) == ["c1234567", "a1234"]
+
+
+def test_a_pop_is_a_step_larger_than_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    pops = bench("pops", monkeypatch)
+    values, steps = np.linspace(0.1, 1, 10), np.full(10, 0.5)
+    assert pops.Sweep("even", values, steps).ratio == 1
+    steps[3] = 5.0
+    popped = pops.Sweep("pop", values, steps)
+    assert popped.ratio == 10 and popped.worst == pytest.approx(0.4)
+    assert pops.Sweep("never seen", values, np.full(10, 0.001)).ratio == 1
+    steps[5:] = 0  # clamped: what does not move is no yardstick
+    assert pops.Sweep("clamped", values, steps).ratio == 10
+
+    motion = np.random.default_rng(0).normal(size=(500, 70)).astype(np.float32)
+    walks = pops.directions(motion)
+    row, low, high = walks["yaw"]
+    assert (
+        row.nonzero()[0].tolist() == [68] and low == pytest.approx(np.percentile(motion[:, 68], 1)) and low < 0 < high
+    )
+    assert walks["eyes shut"][0].sum() == 2 and len(walks) == 70 + 4
+
+
+def test_motion_from_a_frame_rests_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    reenact = bench("reenact", monkeypatch)
+    rng = np.random.default_rng(0)
+    motion = rng.normal(0, 0.02, (20, 70)).astype(np.float32)
+    motion[:, 63] += 1
+    motion[:, 67:] *= 400
+    motion[:, LOWER_LIP + 1 - 3] = 0
+    shut = reenact.lip_gap(motion).argmin()
+    moved = reenact.from_frame(motion, int(shut))
+    np.testing.assert_allclose(moved[shut], np.eye(70)[63], atol=1e-5)
+    for t in (3, 11):  # turned from the portrait's pose, the head is where it was in the video
+        turned = rotation_matrix(*moved[t, 67:]) @ rotation_matrix(*motion[shut, 67:])
+        assert euler_degrees(turned) == pytest.approx(motion[t, 67:], abs=1e-3)
+        assert moved[t, 63] * motion[shut, 63] == pytest.approx(motion[t, 63])
+    wide = reenact.lip_gap(motion).argmax()
+    gap = float(reenact.lip_gap(motion)[wide])
+    assert gap > reenact.SHUT and reenact.lip_gap(reenact.from_frame(motion, int(wide)))[wide] == pytest.approx(gap)
+
+
+def test_what_is_meant_at_rest_is_the_portrait(monkeypatch: pytest.MonkeyPatch) -> None:
+    figures, commands = bench("figures", monkeypatch), bench("commands", monkeypatch)
+    face = encode_face(BENCH.parent / "examples" / "portrait.jpg")
+    prepared = figures.prepare(face, 256)
+    rest, turned = (figures.meant(prepared, row) for row in (figures.still()[0], commands.turns()[1][3]))
+    assert rest.pose == pytest.approx(face.pose, abs=0.3)
+    assert turned.pose[1] - rest.pose[1] == pytest.approx(commands.TURN, abs=0.3)
+    assert np.abs(turned.vertices - rest.vertices)[:, :2].max() < 0.02
+    missed = figures.Figure("r", float("nan"), 0.9)
+    assert not missed.reached and figures.Figure("ms", 3, 4, most=True).reached
+
+
+def test_signs_of_an_emotion(monkeypatch: pytest.MonkeyPatch) -> None:
+    templates = bench("templates", monkeypatch)
+    assert set(templates.SIGNS) == set(templates.SHOWN) == set(EMOTIONS) - {"neutral", "none"}
+    grin = shapes(mouthSmile=0.4, browInnerUp=0.3)
+    assert templates.sign(grin, "mouthSmile") == pytest.approx(0.4)
+    assert templates.sign(grin, "browInnerUp") == pytest.approx(0.3)
+    assert templates.sign(grin, "one-sided smile") == 0
