@@ -1,12 +1,12 @@
 """Do the frames show what was commanded, and the same person? Driven by videos, drawn, and tracked again.
 
-    python bench/commands.py --videos VIDEO... --portraits PICTURE... [--frames 50] [--size 512] [--sheet OUT.png]
+    python bench/commands.py VIDEOS PORTRAIT... [--frames 50] [--size 512] [--sheet OUT.png]
 
 Commanded is what the renderer means to draw after its clamps, the displaced mesh; mesh and tracked landmarks are
 measured alike (encoders/headfit.py). Of the lips and lids the gap counts, in OC, the distance of the outer eye corners;
 of the head pitch, yaw and roll. Identity: with the head alone turned, the shape of the face in its own frame must not
-change; the rms change of all landmarks against the tracked frame at rest, in % of OC. VIDEOS and PICTURES may be
-folders; pictures of which something is warned are left out.
+change; the rms change of all landmarks against the tracked frame at rest, in % of OC. VIDEOS is a video or a
+folder of them, PORTRAIT pictures or folders; those of which something is warned are left out.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ def drift(prepared: MeshPortrait, landmarker: FaceLandmarker) -> tuple[Array, li
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--videos", type=Path, nargs="+", required=True)
-    parser.add_argument("--portraits", type=Path, nargs="+", required=True)
+    parser.add_argument("videos", type=Path)
+    parser.add_argument("portraits", type=Path, nargs="+")
     parser.add_argument("--count", type=int, default=6, help="portraits")
     parser.add_argument("--frames", type=int, default=50, help="of each video")
     parser.add_argument("--size", type=int, default=512)
@@ -86,7 +86,7 @@ def main() -> None:
     rows, drifts, heads = [], [], []
     print(f"{'correlation (slope)':<48}" + "".join(f"{name:>14}" for name in TARGETS) + f"{'lost':>6}")
     with FaceLandmarker() as landmarker:
-        for video in files(arguments.videos, VIDEOS):
+        for video in files([arguments.videos], VIDEOS):
             motion = some(tracked(video), arguments.frames)
             for name, portrait in prepared.items():
                 commanded, seen = follow(portrait, motion, landmarker)
