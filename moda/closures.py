@@ -33,11 +33,11 @@ _OPENING = {channel(vertex, "y"): share for vertex, share in LIP_OPENING.items()
 class SealRule:
     """Where a bilabial is certain enough to seal the lips; chosen on the tuning speakers by `bench/closures.py`."""
 
-    threshold: float = 0.2
+    threshold: float = 0.15
     """Least peak of the posterior of viseme PP."""
-    approach: float = 0.08
+    approach: float = 0.065
     """OC: lips that come no closer than this near the peak are not meant to meet."""
-    lead: int = 1
+    lead: int = 2
     """Frames that the lips meet before the posterior peaks."""
     reach: int = 2
     """Frames about that in which the lips meet, where they are closest anyway."""
