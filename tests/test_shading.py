@@ -148,3 +148,14 @@ def test_a_turned_face_reaches_its_outline() -> None:
 
     assert outside(points) > 2 > 0.5 > outside(_unfold(points))
     np.testing.assert_allclose(_unfold(frontal), frontal, atol=1.0)
+
+
+def test_an_opening_jaw_takes_back_a_smile_of_the_photo() -> None:
+    vertices = drawn_face().vertices
+    wide = vertices.copy()
+    wide[[61, 291, 78, 308], 0] *= 1.3
+    told = motion(jaw=JAW)[:63].reshape(21, 3)
+    narrower = [
+        Expression(v)(told).width - Expression(v)(np.zeros((21, 3), np.float32)).width for v in (vertices, wide)
+    ]
+    assert narrower[1] < narrower[0] - 0.05

@@ -28,6 +28,8 @@ _CORNER_R, _CORNER_L, _UPPER_IN, _LOWER_IN, _UPPER_OUT, _LOWER_OUT, _QUARTER_R, 
 _SHUTTING = {_LOWER_IN: 0.7, _LOWER_OUT: 0.6, _UPPER_IN: -0.3, _UPPER_OUT: -0.22, _QUARTER_R: -0.15, _QUARTER_L: -0.15,
              _CHIN: 0.45}  # fmt: skip
 _BARED, _BARE_LIMIT = 0.06, 0.06  # OC: lips this far apart in the portrait are not lifted by more than that
+_SMILING = (0.60, 0.75)  # OC: a mouth this wide is pulled by a smile, which an opening jaw takes back
+_NARROWED = 0.06  # OC, each corner, when the jaw is open
 _OVERCLOSE = 0.01  # OC, or a line of teeth remains
 
 
@@ -60,6 +62,8 @@ class Expression:
                 self._shutting[row, 1] = share * (middle + _OVERCLOSE)
         self.shut = self.rest + (self._shutting.reshape(-1) @ self._expansion).reshape(-1, 3)
         self._width = float(np.linalg.norm(self.rest[61, :2] - self.rest[291, :2]))
+        self._parting = float(self._shutting[_LOWER_IN, 1] - self._shutting[_UPPER_IN, 1])
+        self._narrowing = ramp(self._width, *_SMILING) * np.array([1, -1, 0.6, -0.6], np.float32) * _NARROWED
         self._lids = [_Lids(eye, self.rest) for eye in EYES]
         self._lid_free = np.ones((21, 3), np.float32)
         self._lid_free[11:17] = 0  # lids and irises have formulae of their own
@@ -70,6 +74,8 @@ class Expression:
         if self._bared:  # a portrait that shows its teeth has no more of them to show
             for lip in (_CORNER_R, _CORNER_L, _UPPER_IN, _UPPER_OUT, _QUARTER_R, _QUARTER_L):
                 keypoints[lip, 1] = min(float(keypoints[lip, 1]), soft_clamp(float(keypoints[lip, 1]), _BARE_LIMIT))
+        asked = float(keypoints[_UPPER_IN, 1] - keypoints[_LOWER_IN, 1] + self._parting)
+        keypoints[[_CORNER_R, _CORNER_L, _QUARTER_R, _QUARTER_L], 0] += self._narrowing * ramp(asked, 0.05, 0.35)
         displacement = ((keypoints * self._lid_free).reshape(-1) @ self._expansion).reshape(-1, 3)
         vertices = self.rest + displacement
         ratios, gazes = [], []

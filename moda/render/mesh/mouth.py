@@ -88,10 +88,10 @@ class Mouth:
         columns, rows = region.grid()
         floor = pixels(moved[[14]])[0]
         u = (columns - floor[0]) / (0.25 * unit * min(shape.width, 1.0))
-        v = (rows - floor[1]) / max(0.52 * shape.gap * unit, 1e-3)
+        v = (rows - floor[1]) / max(0.62 * shape.gap * unit, 1e-3)
         tongue = 0.9 * (1 - smoothstep(np.sqrt(u * u + v * v), 0.55, 1.1))
         back = 1 - 0.45 * np.clip(-v, 0, 1) ** 2  # the mound darkens where it turns away from the light
-        paint += (self._tongue * (dark * 0.75 + 0.2) * back[..., None] - paint) * tongue[..., None]
+        paint += (self._tongue * (dark * 0.75 + 0.27) * back[..., None] - paint) * tongue[..., None]
 
         if self._lower is not None:
             jaw = 1.25 * min(0.0, shape.chin + _JAW_SLACK)

@@ -156,9 +156,9 @@ class Shading:
         fine = (log - cv2.GaussianBlur(log, (0, 0), 0.03 * oc)) ** 2
         fine, log = (cv2.resize(x, shape[::-1], interpolation=cv2.INTER_AREA) for x in (fine, log))
         rough = np.sqrt(cv2.GaussianBlur(fine, (0, 0), 0.05 / per_px))
-        typical = max(float(np.median(rough)), 0.01)
+        bare = max(float(np.percentile(rough, 30)), 0.015)  # a face is skin, by a third at least
         depth = float(np.std(cv2.GaussianBlur(log, (0, 0), 0.08 / per_px)))  # flat drawings have flat light
-        return (1 - 0.8 * smoothstep(rough / typical, 2.5, 5.0)) * min(max(depth / 0.25, 0.5), 1.0)
+        return (1 - 0.8 * smoothstep(rough / bare, 3.0, 7.0)) * min(max(depth / 0.25, 0.5), 1.0)
 
 
 def _fold(x: Array, y: Array, path: tuple[tuple[float, float], ...], width: float, depth: float, bank: float) -> Array:
