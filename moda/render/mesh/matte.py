@@ -36,8 +36,8 @@ def head_matte(photo: Array, points: Array, fit: HeadFit, others: Sequence[Array
     seeds = np.full((SIDE, SIDE), cv2.GC_BGD, np.uint8)
     roll = float(np.degrees(np.arctan2(fit.rotation[1, 0], fit.rotation[0, 0])))
     up = np.array([-np.sin(np.radians(roll)), -np.cos(np.radians(roll))])
-    centre = bridge + 0.3 * unit * up
-    cv2.ellipse(seeds, (tuple(centre), (2.1 * unit, 2.6 * unit), -roll), cv2.GC_PR_FGD, -1)
+    centre = bridge + 0.3 * unit * up  # an ellipse that leaves the hair out pins it to the wall
+    cv2.ellipse(seeds, (tuple(centre), (2.8 * unit, 3.2 * unit), -roll), cv2.GC_PR_FGD, -1)
     shoulders = [
         (chin[0] - 0.7 * unit, chin[1] - 0.2 * unit), (chin[0] + 0.7 * unit, chin[1] - 0.2 * unit),
         (chin[0] + 1.9 * unit, chin[1] + 0.9 * unit), (chin[0] + 2.4 * unit, SIDE + 1),
