@@ -68,12 +68,12 @@ class Warp:
             matte_distance = distance_outside(head_matte(photo, points, fit, others)) / (SIDE * unit / size)  # OC
             columns = np.clip(around * [1, -1] * (SIDE / size), 0, SIDE - 1).astype(int)
             outside = matte_distance[columns[:, 1], columns[:, 0]]
-            attached = attached * np.exp(-((np.maximum(outside - 0.10, 0) / 0.16) ** 2))
+            attached = attached * np.exp(-((np.maximum(outside - 0.05, 0) / 0.16) ** 2))
 
         edge = np.minimum(np.minimum(around[:, 0], size - around[:, 0]), np.minimum(-around[:, 1], size + around[:, 1]))
         inside = smoothstep(edge / size, 0, 0.10)
         rigid = _rigidity(around, distance, points, fit)
-        follow = nearness * (np.exp(-((distance / 0.3) ** 2)) * attached * inside)[:, None]
+        follow = nearness * (np.exp(-((distance / 0.2) ** 2)) * attached * inside)[:, None]
 
         rest = np.concatenate([points[:FACE_VERTICES], np.column_stack([around, depth])]).astype(np.float32)
         triangles = _triangulate(rest[:, :2], len(around))
