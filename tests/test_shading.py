@@ -126,6 +126,7 @@ def test_shading_moves_with_the_head(portrait: MeshPortrait) -> None:
 def test_lids_follow_a_gaze_unless_they_are_moved_already() -> None:
     assert follow_gaze(0, 0, -0.04) == (-0.04 * LIDS_FOLLOW, -0.04 * LIDS_FOLLOW)
     assert follow_gaze(-0.05, -0.03, -0.04) == (-0.05, -0.03)
+    assert follow_gaze(0.06, 0.05, -0.01) == pytest.approx((0.055, 0.045)), "wide eyes and squints stay such"
     assert follow_gaze(0, 0, 0.03) == (0.03 * LIDS_FOLLOW, 0)
     assert follow_gaze(0.06, 0, 0.03) == (0.06, 0)
     assert follow_gaze(-0.12, 0, 0.03) == (-0.12, 0), "a look up opens no shut lid"

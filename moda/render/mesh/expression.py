@@ -126,13 +126,14 @@ class _Lids:
 
 
 def follow_gaze(upper: float, lower: float, iris: float) -> tuple[float, float]:
-    """Displacements of the lids along y, OC, that go at least LIDS_FOLLOW of the way of an iris that looks up or down.
+    """Displacements of the lids along y, OC, that go LIDS_FOLLOW of the way of an iris that looks up or down.
 
-    Lids of tracked people go all of it, and stay as they are. A lid that shuts is not raised by a look.
+    Lids of tracked people go all of it, and stay as they are; raised lids are lowered by as much from where they are. A
+    lid that shuts is not raised by a look.
     """
     led = LIDS_FOLLOW * iris
     if iris < 0:
-        return min(upper, led), min(lower, led)
+        return upper + min(0.0, max(led, led - upper)), lower + min(0.0, max(led, led - lower))
     return upper + ramp(upper, -0.04, 0.0) * max(0.0, min(led, led - upper)), lower
 
 
