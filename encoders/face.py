@@ -220,7 +220,7 @@ def check_face(points: Array, fit: HeadFit, image_size: tuple[int, int], disagre
 
     aperture = min(fit.vertices[upper, 1] - fit.vertices[lower, 1] for upper, lower in LIDS)
     cases = (
-        (fit.scale < SMALL_SIZE, f"the face is small ({fit.scale:.0f} px between the eyes): the video will be soft"),
+        (fit.scale < SMALL_SIZE, f"the face is small ({fit.scale:.0f} px between the eyes): enlarged, it will be soft"),
         (abs(yaw) > TURNED_YAW, f"the head is turned {abs(yaw):.0f} degrees: it will turn less than it might"),
         (gap > OPEN_GAP, "the mouth is open: shutting it may look unnatural"),
         (aperture < SHUT_LIDS, "an eye is shut: it stays shut, without blink or gaze"),
