@@ -6,8 +6,8 @@ Commanded is what the renderer means to draw after its clamps, the displaced mes
 measured alike (encoders/headfit.py). Of the lips and lids the gap counts, in OC, the distance of the outer eye corners;
 of the head pitch, yaw and roll. A clip that hardly moves tells little: each by itself, and all together. Identity: with
 the head alone turned, the shape of the face in its own frame must not change; the rms change of all landmarks against
-the tracked frame at rest, in % of OC. VIDEOS is a video or a folder of them, PORTRAIT pictures or folders of them; those
-of which something is warned are left out.
+the tracked frame at rest, in % of OC. VIDEOS is a video or a folder of them, PORTRAIT pictures or folders; those of
+which something is warned are left out.
 """
 
 from __future__ import annotations
