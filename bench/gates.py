@@ -104,7 +104,7 @@ def drawn(faces: list[SourceFace]) -> Iterator[tuple[str, Array]]:
     motion = still(2)
     motion[0, PITCH] = np.copysign(15, tilted.pose[0])
     for vertex, share in LIP_OPENING.items():
-        motion[1, channel(vertex, "y")] = share * 0.55
+        motion[1, channel(vertex, "y")] = share * 0.75
     for name, face, row in (("tilted further", tilted, motion[:1]), ("opened further", agape, motion[1:])):
         yield f"drawn: {name}", next(draw(prepare(face, 512), row))
 

@@ -72,7 +72,7 @@ def below_the_chin(face: SourceFace) -> np.ndarray:
     [
         ({YAW.start: 18}, 5, FaceTurned),
         ({PITCH.start: 15}, 2, FaceTurned),
-        (opened(0.55), 1, MouthTooOpen),
+        (opened(0.75), 1, MouthTooOpen),
     ],
     ids=["turned", "tilted", "mouth too open"],
 )
