@@ -29,6 +29,9 @@ KEYPOINT_VERTICES = (
     61, 291, 13, 14, 0, 17, 40, 270, 152, 205, 425, 159, 386, 145, 374, 468, 473, 107, 336, 105, 334,
 )  # fmt: skip
 
+#: Those that change places in a mirror (right, left); the others lie on the midline.
+MIRRORED_VERTICES = ((61, 291), (40, 270), (205, 425), (159, 386), (145, 374), (468, 473), (107, 336), (105, 334))
+
 #: How y of the inner lips, the lower lip's edge and the chin share in opening the lips by a gap of 1, by vertex.
 LIP_OPENING = {13: 0.25, 14: -0.75, 17: -0.60, 152: -0.40}
 

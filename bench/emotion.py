@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from figures import PICTURES, contact_sheet
 from scipy.stats import spearmanr
 
 from contracts import EMOTIONS, FPS, SAMPLE_RATE, EmotionKey, EmotionTimeline, ModaError
@@ -48,8 +48,7 @@ PARTS = (0.25, 0.5, 0.75)
 VERDICTS = ("named", "towards", "already", "no")
 STRIDE = 10  # frames: the estimate is a mean over seconds, a few looks will do
 MOVED = 0.05
-PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
-SIZE, TILE, LABEL = 256, 150, 14  # px
+SIZE = 256  # px
 
 
 @dataclass(frozen=True)
@@ -110,18 +109,6 @@ class Portrait:
         return Look(np.mean([face.blendshapes for face in found], 0), frames[len(frames) // 2])
 
 
-def draw(rows: dict[str, list[Array]], path: Path) -> None:
-    """A row of frames per portrait, neutral first."""
-    names = ["neutral", *SHOWN]
-    sheet = Image.new("RGB", (len(names) * TILE, len(rows) * (TILE + LABEL)), "white")
-    pen = ImageDraw.Draw(sheet)
-    for i, (portrait, frames) in enumerate(rows.items()):
-        for k, (name, frame) in enumerate(zip(names, frames, strict=True)):
-            pen.text((k * TILE + 2, i * (TILE + LABEL)), name if k else portrait, fill="black")
-            sheet.paste(Image.fromarray(frame).resize((TILE, TILE)), (k * TILE, i * (TILE + LABEL) + LABEL))
-    sheet.save(path)
-
-
 def mouths(head: TalkingHead, clips: list[Clip], seconds: float, templates: bool) -> dict[str, float]:
     """Mean r of the gap with that of the real person under each emotion in full, over clips."""
     found: dict[str, list[float]] = {emotion: [] for emotion in ("neutral", *SHOWN)}
@@ -158,7 +145,7 @@ def judge_portraits(people: list[Portrait], steps: int, out: Path) -> None:
                 shares_ = [float((part.blendshapes - rest) @ change / (change @ change)) for part in parts]
                 orders.append([spearmanr(range(5), row)[0] if np.ptp(row) else np.nan for row in (scores, shares_)])
                 print(f"  {emotion:<12}score {_list(scores)}   share of the full change {_list(shares_)}")
-    draw(rows, out / "emotion.png")
+    contact_sheet(rows, ["neutral", *SHOWN], out / "emotion.png")
     every = [verdict for column in verdicts.values() for verdict in column]
     print(f"\n{'emotion':<12}{''.join(f'{verdict:>9}' for verdict in VERDICTS)}")
     for emotion, column in {**verdicts, "all": every}.items():

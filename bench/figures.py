@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from PIL import Image, ImageDraw
 
 from contracts import FPS, ModaError
 from encoders.face import encode_face
 from encoders.headfit import fit_head
 from encoders.track import track_video
 from moda.render import MeshRenderer
+from moda.render.base import MOTION_SIZE
 from moda.render.mesh.geometry import HeadMotion
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
 VIDEOS = {".mp4", ".webm", ".mov"}
-MOTION_SIZE = 70
+TILE, LABEL = 180, 14  # px, of a contact sheet
 SCALE = 63  # the channel that is a ratio, 1 at rest
 
 
@@ -122,3 +124,14 @@ def exact_frames(video: Path, every: int, most: int = 10**9) -> dict[int, Array]
             found[round(at)] = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
     capture.release()
     return found
+
+
+def contact_sheet(rows: dict[str, list[Array]], names: Sequence[str], path: Path) -> None:
+    """A row of frames, uint8 [S, S, 3], per portrait, each under its name; the portrait's stands over the first."""
+    sheet = Image.new("RGB", (len(names) * TILE, len(rows) * (TILE + LABEL)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for i, (portrait, frames) in enumerate(rows.items()):
+        for k, (name, frame) in enumerate(zip(names, frames, strict=True)):
+            pen.text((k * TILE + 2, i * (TILE + LABEL)), name if k else portrait, fill="black")
+            sheet.paste(Image.fromarray(frame).resize((TILE, TILE)), (k * TILE, i * (TILE + LABEL) + LABEL))
+    sheet.save(path)

@@ -19,7 +19,7 @@ from figures import PICTURES, VIDEOS, draw, exact_frames, files, prepare, still
 from gallery import TILE, Row
 from gallery import draw as draw_rows
 
-from contracts import EMOTIONS, ModaError
+from contracts import EMOTIONS, MIRRORED_VERTICES, ModaError
 from encoders.face import encode_face
 from moda.motion import channel
 from moda.templates import EMOTION_TEMPLATES
@@ -38,7 +38,7 @@ SHAPES = {
     "glance": {468: (55, 18, 0), 159: (0, 10, 0)},
 }
 # fmt: on
-PAIRS = {61: 291, 40: 270, 205: 425, 159: 386, 145: 374, 468: 473}
+LEFT = dict(MIRRORED_VERTICES)
 MOTIONS = ("ah", "oo", "happiness", "surprise", "blink", "glance", "turn", "tilt")
 POSES = {"turn": (-6, 12, 0), "tilt": (8, -4, 8)}  # degrees of pitch, yaw, roll
 
@@ -49,9 +49,9 @@ def motions() -> Array:
     for row, name in zip(rows, MOTIONS, strict=True):
         for vertex, xyz in SHAPES.get(name, {}).items():
             row[channel(vertex, "x") :][:3] = np.array(xyz) / 1000
-            if vertex in PAIRS:
+            if vertex in LEFT:
                 mirrored = xyz if vertex == 468 else (-xyz[0], *xyz[1:])  # both eyes look the same way
-                row[channel(PAIRS[vertex], "x") :][:3] = np.array(mirrored) / 1000
+                row[channel(LEFT[vertex], "x") :][:3] = np.array(mirrored) / 1000
         row[67:] += POSES.get(name, (0, 0, 0))
         if name in EMOTIONS:
             row += EMOTION_TEMPLATES[EMOTIONS.index(name)]

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from figures import Figure, draw, faces, prepare, report, still
-from PIL import Image, ImageDraw
+from figures import Figure, contact_sheet, draw, faces, prepare, report, still
 
 from contracts import EMOTIONS
 from encoders.landmarker import BLENDSHAPES, FaceLandmarker
@@ -37,7 +36,6 @@ SIGNS = {
 }
 MOVED = 0.02
 SHARE = 0.8  # of the portraits
-TILE, LABEL = 180, 14  # px
 
 
 def sign(blendshapes: Array, name: str) -> float:
@@ -69,24 +67,13 @@ def main() -> None:
             words = (f"{emotion} {changes[emotion, SIGNS[emotion][0]][-1]:+.2f}" for emotion in SHOWN)
             print(f"{portrait:<24}{', '.join(words)}", flush=True)
     if arguments.out:
-        _sheet(rows, arguments.out)
+        contact_sheet(rows, ["rest", *SHOWN], arguments.out)
     figures = []
     for (emotion, name), values in changes.items():
         label = f"{emotion}: {name}" + ("" if name == SIGNS[emotion][0] else ", too")
         count = sum(value > MOVED for value in values)
         figures.append(Figure(label, count, np.ceil(SHARE * len(values)), note=f"mean {np.nanmean(values):+.2f}"))
     report(figures)
-
-
-def _sheet(rows: dict[str, list[Array]], path: Path) -> None:
-    names = ["rest", *SHOWN]
-    sheet = Image.new("RGB", (len(names) * TILE, len(rows) * (TILE + LABEL)), "white")
-    pen = ImageDraw.Draw(sheet)
-    for i, (portrait, frames) in enumerate(rows.items()):
-        for k, (name, frame) in enumerate(zip(names, frames, strict=True)):
-            pen.text((k * TILE + 2, i * (TILE + LABEL)), name if k else portrait, fill="black")
-            sheet.paste(Image.fromarray(frame).resize((TILE, TILE)), (k * TILE, i * (TILE + LABEL) + LABEL))
-    sheet.save(path)
 
 
 if __name__ == "__main__":

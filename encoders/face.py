@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from contracts import KEYPOINT_VERTICES, ModaError, SourceFace
+from contracts import KEYPOINT_VERTICES, MIRRORED_VERTICES, ModaError, SourceFace
 from encoders.headfit import HeadFit, fit_head
 from encoders.image import as_rgb
 from encoders.landmarker import FaceLandmarker, Landmarks
@@ -36,8 +36,7 @@ OVAL = (
 CHIN = 152
 INNER_LIPS = (13, 14)
 LIDS = ((159, 145), (386, 374))  # upper, lower; right and left eye
-_SIDES = ((61, 291), (40, 270), (205, 425), (159, 386), (145, 374), (468, 473), (107, 336), (105, 334))
-_OTHER_SIDE = {a: b for pair in _SIDES for a, b in (pair, pair[::-1])}
+_OTHER_SIDE = {a: b for pair in MIRRORED_VERTICES for a, b in (pair, pair[::-1])}
 _MIRRORED = [_OTHER_SIDE.get(vertex, vertex) for vertex in KEYPOINT_VERTICES]  # those on the midline are their own
 
 MIN_SIZE, SMALL_SIZE = 40.0, 90.0  # px per OC

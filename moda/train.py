@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from contracts import EMOTIONS, KEYPOINT_VERTICES
+from contracts import EMOTIONS, KEYPOINT_VERTICES, MIRRORED_VERTICES
 from moda.checkpoint import save_checkpoint
 from moda.config import ModelConfig
 from moda.flow import draw_noise, motion_from, training_point
@@ -34,9 +34,6 @@ NEUTRAL, NONE = EMOTIONS.index("neutral"), EMOTIONS.index("none")
 CHEEKS = slice(27, 33)
 EYES = slice(33, 51)  # lids and irises
 BROWS = slice(51, 63)
-
-#: Keypoints that change places in a mirror (right, left); the others lie on the midline.
-_PAIRS = ((61, 291), (40, 270), (205, 425), (159, 386), (145, 374), (468, 473), (107, 336), (105, 334))
 
 
 @dataclass(frozen=True)
@@ -96,7 +93,7 @@ def mirror(motion: Tensor) -> Tensor:
     """Left-right mirror image of motion [..., 70] in units."""
     expression = motion[..., EXPRESSION].unflatten(-1, (21, 3))
     order = list(range(21))
-    for right, left in _PAIRS:
+    for right, left in MIRRORED_VERTICES:
         a, b = KEYPOINT_VERTICES.index(right), KEYPOINT_VERTICES.index(left)
         order[a], order[b] = b, a
     flipped = expression[..., order, :] * torch.tensor([-1.0, 1.0, 1.0])

@@ -87,7 +87,7 @@ class Resume:
         return stored
 
     def keep(self, state: dict) -> None:
-        buffer = io.BytesIO()  # to a file, torch tells a full disk from a fault of its own no more
+        buffer = io.BytesIO()  # written by us, a full disk is an OSError, which the command line explains
         torch.save(state | {"recipe": self.recipe}, buffer)
         with replacing(self.path) as part:
             part.write_bytes(buffer.getbuffer())
