@@ -57,8 +57,9 @@ class Stage:
         chance = torch.Generator().manual_seed(seed)
         identity = np.zeros(63, np.float32)
         chunks = perform(
-            self.listener, self.model, self.space, sound, identity, EmotionTimeline(), SamplerConfig(), chance, knobs
-        )
+            self.listener, self.model, self.space, self.listener.stream(sound), identity, EmotionTimeline(),
+            SamplerConfig(), chance, knobs,
+        )  # fmt: skip
         return np.concatenate(list(chunks))
 
 

@@ -32,13 +32,11 @@ from encoders.face import encode_face
 from encoders.identity import encode_identity
 from encoders.landmarker import FaceLandmarker
 from encoders.media import load_audio
-from moda.sampler import SamplerConfig
 from moda.templates import express
 from pipelines import TalkingHead
 from pipelines.corpus import Clip, load_corpus, split
 from pipelines.emotions import emotion_scores, pseudo_emotion, resting, shares
 from pipelines.metrics import correlation, lip_gap
-from pipelines.perform import perform
 
 if TYPE_CHECKING:
     from contracts import Array
@@ -62,9 +60,7 @@ class Look:
 def speak(head: TalkingHead, waveform: Array, identity: Array, emotion: str, intensity: float = 1.0) -> Array:
     """Motion [T, 70] of a face that speaks with an emotion; chance is the same each time."""
     timeline = EmotionTimeline((EmotionKey(0.0, emotion, intensity),))
-    chance = torch.Generator().manual_seed(0)
-    model = (head.listener, head.model, head.space)
-    return np.concatenate(list(perform(*model, waveform, identity, timeline, SamplerConfig(), chance)))
+    return np.concatenate(list(head.perform(head.listener.stream(waveform), identity, timeline)))
 
 
 class Portrait:

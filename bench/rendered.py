@@ -17,15 +17,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from contracts import FPS, SAMPLES_PER_FRAME, EmotionTimeline
+from contracts import FPS, SAMPLES_PER_FRAME
 from encoders.face import encode_face
 from encoders.identity import encode_identity
 from encoders.track import track_video
-from moda.sampler import SamplerConfig
 from pipelines import TalkingHead
 from pipelines.corpus import Clip, load_corpus, split
 from pipelines.metrics import best_lag, clip_figures, correlation, lip_gap, speech_frames
-from pipelines.perform import perform
 from pipelines.video import open_video
 
 if TYPE_CHECKING:
@@ -72,11 +70,7 @@ def main() -> None:
         waveform = clip.waveform[: frames * SAMPLES_PER_FRAME]
         speech = speech_frames(waveform)
         for name, face in faces.items():
-            chance = torch.Generator().manual_seed(0)
-            model = (head.listener, head.model, head.space)
-            identity = encode_identity(face)
-            chunks = perform(*model, waveform, identity, EmotionTimeline(), SamplerConfig(), chance)
-            commanded = np.concatenate(list(chunks))
+            commanded = np.concatenate(list(head.perform(head.listener.stream(waveform), encode_identity(face))))
             tracked = film(head, face, commanded, arguments.size)
             n = min(frames, len(tracked))
             real = (clip.motion[:n], speech[:n], clip.valid[:n])

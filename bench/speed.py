@@ -22,14 +22,12 @@ import numpy as np
 import torch
 from figures import Figure, draw, prepare, report
 
-from contracts import FPS, SAMPLES_PER_FRAME, EmotionTimeline
+from contracts import FPS, SAMPLES_PER_FRAME
 from encoders.face import encode_face
 from encoders.identity import encode_identity
 from encoders.media import load_audio
 from moda.render.framing import Framing
-from moda.sampler import SamplerConfig
 from pipelines import TalkingHead
-from pipelines.perform import perform
 from pipelines.video import Canvas
 
 if TYPE_CHECKING:
@@ -63,10 +61,7 @@ def speech(face: SourceFace, frames: int) -> Array:
     """Motion [frames, 70] of the bundled recording."""
     head = TalkingHead("cpu")
     waveform = load_audio(EXAMPLES / "voice_en.wav")[: frames * SAMPLES_PER_FRAME]
-    model = (head.listener, head.model, head.space)
-    chunks = perform(*model, waveform, encode_identity(face), EmotionTimeline(), SamplerConfig(),
-                     torch.Generator().manual_seed(0))  # fmt: skip
-    return np.concatenate(list(chunks))
+    return np.concatenate(list(head.perform(head.listener.stream(waveform), encode_identity(face))))
 
 
 def full_hd(image: Array) -> Array:

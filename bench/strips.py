@@ -21,17 +21,15 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from contracts import FPS, SAMPLES_PER_FRAME, EmotionTimeline
+from contracts import FPS, SAMPLES_PER_FRAME
 from encoders.face import encode_face
 from encoders.identity import encode_identity
 from encoders.landmarker import FaceLandmarker
 from encoders.media import load_audio
 from encoders.teachers import PhoneReader
 from encoders.visemes import VISEME_INDEX, VISEMES
-from moda.sampler import SamplerConfig
 from pipelines import TalkingHead
 from pipelines.metrics import SHUT, lip_gap
-from pipelines.perform import perform
 
 if TYPE_CHECKING:
     from contracts import Array, SourceFace
@@ -76,10 +74,7 @@ def take(head: TalkingHead, recording: Recording, identity: Array, reader: Phone
     features = list(head.listener.stream(recording.waveform))
     posteriors = torch.cat([part.visemes for part in features if part.visemes is not None]).numpy()  # [T, 15]
     foretold = torch.cat([part.articulation[:, -1] for part in features if part.articulation is not None]).numpy()
-    chance = torch.Generator().manual_seed(0)
-    model = (head.listener, head.model, head.space)
-    chunks = perform(*model, recording.waveform, identity, EmotionTimeline(), SamplerConfig(), chance)
-    motion = np.concatenate(list(chunks))
+    motion = np.concatenate(list(head.perform(features, identity)))
     phones = [""] * len(motion)
     for phone, begin, end in [] if reader is None else reader.segments(recording.waveform):
         first = round(begin * FPS)

@@ -106,6 +106,9 @@ def talk(
     size: Size = None,
     background: Background = "still",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    head_from: Annotated[
+        Path | None, typer.Option(help="A motion of --save-motion, same voice: the head moves as it does there.")
+    ] = None,
     save_motion: SaveMotion = None,
     face: Face = None,
 ) -> None:
@@ -117,7 +120,7 @@ def talk(
     given: dict[str, Any] = {"steps": steps, "guidance": guidance, "emotion_guidance": emotion_guidance}
     options = TalkOptions(
         emotion=emotion, seed=seed, frame=frame, size=size, background=background, face=face, save_motion=save_motion,
-        head_motion=head_motion, blink_rate=blink_rate, mouth=mouth, expression=expression,
+        head_from=head_from, head_motion=head_motion, blink_rate=blink_rate, mouth=mouth, expression=expression,
         **{name: value for name, value in given.items() if value is not None},  # the rest as the model likes it
     )  # fmt: skip
     _run(TalkingHead(device).talk(portrait, audio, out, options), out)

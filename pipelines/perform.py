@@ -1,14 +1,14 @@
-"""Speech to motion: listen, sample, turn the knobs, and bring the lips together where the sound says so."""
+"""Speech to motion: sample, turn the knobs, and bring the lips together where the sound says so."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 
 import numpy as np
 import torch
 
-from contracts import Conditions, EmotionTimeline
+from contracts import AudioFeatures, Conditions, EmotionTimeline
 from encoders.visemes import VISEME_INDEX
 from encoders.wav2vec import AudioEncoder
 from moda.closures import CONTEXT, close_lips
@@ -21,19 +21,19 @@ _CUES = [VISEME_INDEX["sil"], VISEME_INDEX["PP"]]
 
 
 def perform(
-    listener: AudioEncoder, model: MMDiT, space: MotionSpace, waveform: np.ndarray, identity: np.ndarray,
+    listener: AudioEncoder, model: MMDiT, space: MotionSpace, speech: Iterable[AudioFeatures], identity: np.ndarray,
     emotion: EmotionTimeline, config: SamplerConfig, generator: torch.Generator, knobs: Knobs | None = None,
 ) -> Iterator[np.ndarray]:  # fmt: skip
-    """Motion for a 16 kHz waveform [N]: chunks [n, 70] in units, ceil(N / 640) frames in all.
+    """Motion for speech, consecutive stretches of features: chunks [n, 70] in units, as many frames in all.
 
-    identity: [63] canonical keypoints; knobs: turned before the lips are brought together. Raises EmotionError,
-    MotionError.
+    speech: read as it is needed, of ``listener``; identity: [63] canonical keypoints; knobs: turned before the lips are
+    brought together. Raises EmotionError, MotionError.
     """
     heard = np.zeros((0, len(_CUES)), np.float32)  # posteriors of silence and bilabials; the sampler listens ahead
 
     def tokens() -> Iterator[torch.Tensor]:
         nonlocal heard
-        for features in listener.stream(waveform):
+        for features in speech:
             if features.visemes is not None:
                 heard = np.concatenate([heard, features.visemes[:, _CUES].float().cpu().numpy()])
             yield listener.tokens(features)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
-from contracts import ModaError
+from contracts import EmotionTimeline, ModaError, SourceFace
 from encoders.emotion import parse_emotion
 from encoders.face import encode_face
 from encoders.identity import encode_identity
@@ -19,6 +20,7 @@ from encoders.wav2vec import AudioEncoder
 from moda.checkpoint import load_checkpoint
 from moda.guidance import Guidance
 from moda.knobs import LARGEST, Knobs
+from moda.motion import POSE, MotionError, load_motion
 from moda.render import Background, Frame, Framing, MeshRenderer
 from moda.sampler import SamplerConfig
 from pipelines.device import choose_device
@@ -26,6 +28,7 @@ from pipelines.perform import perform
 from pipelines.render import Film, Progress, check_outputs
 
 if TYPE_CHECKING:
+    from contracts import Array, AudioFeatures
     from pipelines.render import StrPath
 
 
@@ -70,6 +73,8 @@ class TalkOptions:
     face: int | None = None
     """Which face of the portrait, as ``moda faces`` numbers them; None is the one that is clearly largest. The others
     stay still."""
+    head_from: StrPath | None = None
+    """A saved motion (npz) of the same length whose head movement is taken: what makes two emotions comparable."""
     save_motion: StrPath | None = None
     """Where to keep the motion, as npz."""
 
@@ -90,6 +95,19 @@ class TalkOptions:
     def knobs(self) -> Knobs:
         return Knobs(**{knob.name: getattr(self, knob.name) for knob in fields(Knobs)})
 
+    @property
+    def sampler(self) -> SamplerConfig:
+        return SamplerConfig(steps=self.steps, guidance=Guidance(self.guidance, self.emotion_guidance))
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A recording as the audio encoder heard it, to be spoken any number of times."""
+
+    path: Path
+    waveform: Array  # float32 [N], 16 kHz
+    features: tuple[AudioFeatures, ...]  # consecutive; ceil(N / 640) frames in all
+
 
 class TalkingHead:
     """The models, loaded once; then any number of videos.
@@ -105,39 +123,79 @@ class TalkingHead:
         self.model, self.space = load_checkpoint(EMBEDDED, self.device)
         self.renderer = MeshRenderer()
 
+    def listen(self, audio: StrPath) -> Voice:
+        """Hear a whole recording, 50 kB of features a second: for :meth:`talk`, more than once. Raises AudioError."""
+        waveform = load_audio(audio)
+        return Voice(Path(audio), waveform, tuple(self.listener.stream(waveform)))
+
     def talk(
-        self, portrait: StrPath, audio: StrPath, out: StrPath, options: TalkOptions | None = None
+        self, portrait: StrPath | SourceFace, audio: StrPath | Voice, out: StrPath, options: TalkOptions | None = None
     ) -> Iterator[Progress]:
         """Make ``out``, one Progress a frame. Closing the generator cancels, and leaves nothing behind.
 
-        Memory does not grow with the recording, apart from its 16 kHz waveform. The video has
-        ``frame_count(samples)`` frames and the sound of ``audio``, as long as it was.
+        A face of encode_face and a voice of :meth:`listen` are not looked at and heard again. Of a recording given by
+        its path, no more than the 16 kHz waveform is kept in memory. The video has ``frame_count(samples)`` frames
+        and the sound of ``audio``, as long as it was.
 
         Raises:
             ModaError: a file or an option cannot be used; the message names the remedy.
         """
         options = options or TalkOptions()
-        out, motion_file = check_outputs(out, options.save_motion, inputs=(portrait, audio))
+        sound = audio.path if isinstance(audio, Voice) else Path(audio)
+        pictures = [] if isinstance(portrait, SourceFace) else [portrait]
+        steered = [] if options.head_from is None else [options.head_from]
+        out, motion_file = check_outputs(out, options.save_motion, inputs=(*pictures, sound, *steered))
 
         yield Progress("audio", 0, 100)
-        waveform = load_audio(audio)  # [N]
+        waveform = audio.waveform if isinstance(audio, Voice) else load_audio(sound)  # [N]
+        speech = audio.features if isinstance(audio, Voice) else self.listener.stream(waveform)
         yield Progress("face", 0, 100)
-        face = encode_face(Path(portrait), face=options.face)
+        face = portrait if isinstance(portrait, SourceFace) else encode_face(Path(portrait), face=options.face)
         emotion = parse_emotion(options.emotion, face.blendshapes)
         yield Progress("face", 100, 100, warnings=face.warnings)
 
-        config = SamplerConfig(steps=options.steps, guidance=Guidance(options.guidance, options.emotion_guidance))
-        chance = torch.Generator().manual_seed(options.seed)
-        identity = encode_identity(face)
-        chunks = perform(
-            self.listener, self.model, self.space, waveform, identity, emotion, config, chance, options.knobs
-        )
+        total = frame_count(len(waveform))
+        chunks = self.perform(speech, encode_identity(face), emotion, options)
+        if options.head_from is not None:
+            chunks = _with_head(chunks, _head_movement(Path(options.head_from), self.space.name, total))
+        film = Film(face, out, Framing(options.frame, options.size, options.background), motion_file, sound=sound)
+        yield from film.shoot(self.renderer, chunks, total, self.space.name)
 
-        film = Film(face, out, Framing(options.frame, options.size, options.background), motion_file, sound=audio)
-        yield from film.shoot(self.renderer, chunks, frame_count(len(waveform)), self.space.name)
+    def perform(
+        self, speech: Iterable[AudioFeatures], identity: Array, emotion: EmotionTimeline | None = None,
+        options: TalkOptions | None = None,
+    ) -> Iterator[Array]:  # fmt: skip
+        """Motion [n, 70] of a face of this identity [63], chunk by chunk: :func:`pipelines.perform.perform` with these
+        models, and the seed, sampler and knobs of ``options``."""
+        options = options or TalkOptions()
+        return perform(
+            self.listener, self.model, self.space, speech, identity, emotion or EmotionTimeline(), options.sampler,
+            torch.Generator().manual_seed(options.seed), options.knobs,
+        )  # fmt: skip
 
     def make(self, portrait: StrPath, audio: StrPath, out: StrPath, options: TalkOptions | None = None) -> Path:
         """:meth:`talk`, run to its end: the path of the video."""
         for _ in self.talk(portrait, audio, out, options):
             pass
         return Path(out)
+
+
+def _head_movement(path: Path, space: str, total: int) -> Array:
+    """Scale, place and pose [total, 7] of a saved motion. Raises MotionError."""
+    saved = load_motion(path)
+    if saved.space != space or len(saved) != total:
+        raise MotionError(
+            f"{path} is {len(saved)} frames of space {saved.space}, where {total} of {space} are needed; give a motion "
+            "of the same recording"
+        )
+    return saved.frames[:, POSE]
+
+
+def _with_head(chunks: Iterable[Array], head: Array) -> Iterator[Array]:
+    """Motion chunks [n, 70] with another head movement [T, 7]."""
+    done = 0
+    for chunk in chunks:
+        steered = np.array(chunk)
+        steered[:, POSE] = head[done : done + len(chunk)]
+        done += len(chunk)
+        yield steered

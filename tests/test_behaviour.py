@@ -31,7 +31,8 @@ def run(seed: int, seconds: float = SECONDS, knobs: Knobs | None = None) -> np.n
     sound = np.resize(voices, round(seconds * SAMPLE_RATE))
     listener, (model, space) = AudioEncoder.embedded(), load_checkpoint(EMBEDDED)
     chance, identity = torch.Generator().manual_seed(seed), np.zeros(63, np.float32)
-    chunks = perform(listener, model, space, sound, identity, EmotionTimeline(), SamplerConfig(), chance, knobs)
+    speech = listener.stream(sound)
+    chunks = perform(listener, model, space, speech, identity, EmotionTimeline(), SamplerConfig(), chance, knobs)
     return np.concatenate(list(chunks))
 
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 from media_support import PORTRAIT, files, read_frames, write_video, write_wav
 
-from contracts import SAMPLE_RATE
+from contracts import SAMPLE_RATE, Motion
 from encoders.emotion import EmotionError
+from encoders.face import encode_face
 from encoders.media import AudioError, frame_count, load_audio
-from moda.motion import load_motion
+from moda.motion import POSE, MotionError, load_motion, save_motion
 from moda.render import RenderError
 from pipelines import TalkingHead, TalkOptions
 from pipelines.talk import OptionError
@@ -60,6 +61,30 @@ def test_a_seed_is_a_video(head, tmp_path, voice):
     first = talk(1)
     assert talk(1) == first
     assert talk(2) != first
+
+
+def test_a_voice_and_a_face_may_be_kept(head, tmp_path, voice):
+    plain = head.make(PORTRAIT, voice, tmp_path / "plain.mp4", TalkOptions(size=256)).read_bytes()
+    kept = head.make(encode_face(PORTRAIT), head.listen(voice), tmp_path / "kept.mp4", TalkOptions(size=256))
+    assert kept.read_bytes() == plain
+
+
+def test_two_emotions_share_a_head(head, tmp_path, voice):
+    first, second = tmp_path / "neutral.npz", tmp_path / "happy.npz"
+    head.make(PORTRAIT, voice, tmp_path / "a.mp4", TalkOptions(size=256, save_motion=first))
+    happy = {"emotion": "happiness", "size": 256, "seed": 5}
+    head.make(PORTRAIT, voice, tmp_path / "b.mp4", TalkOptions(**happy, head_from=first, save_motion=second))
+    neutral, happy = load_motion(first).frames, load_motion(second).frames
+    assert np.array_equal(neutral[:, POSE], happy[:, POSE])
+    assert np.abs(neutral - happy)[:, :63].max() > 0.05  # OC
+
+
+def test_a_head_of_another_recording_is_refused(head, tmp_path, voice):
+    saved = tmp_path / "motion.npz"
+    save_motion(saved, Motion(np.zeros((7, 70), np.float32)))
+    with pytest.raises(MotionError, match="7 frames"):
+        head.make(PORTRAIT, voice, tmp_path / "out.mp4", TalkOptions(size=256, head_from=saved))
+    assert files(tmp_path) == {"voice.wav", "motion.npz"}
 
 
 def test_closing_leaves_nothing(head, tmp_path, voice):
