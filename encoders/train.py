@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -101,7 +102,7 @@ def _train(
     began = time.monotonic()
     for step, batch in enumerate(_ahead(_batches(speech, config, begin)), begin):
         progress = step / config.steps
-        rate = config.learning_rate * min(1, (step + 1) / config.warmup) * (0.5 + 0.5 * np.cos(np.pi * progress))
+        rate = config.learning_rate * min(1, (step + 1) / config.warmup) * (0.5 + 0.5 * math.cos(math.pi * progress))
         for group in [*muon.param_groups, *adam.param_groups]:
             group["lr"] = rate
         network.train()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -170,8 +171,8 @@ def train_motion(
     losses: dict[str, list[float]] = {}
     began = time.monotonic()
     for step, batch in enumerate(batches(examples, config.window, settings, settings.seed, begin), begin):
-        progress = step / settings.steps
-        rate = settings.learning_rate * min(1, (step + 1) / settings.warmup) * (0.52 + 0.48 * np.cos(np.pi * progress))
+        anneal = 0.52 + 0.48 * math.cos(math.pi * step / settings.steps)
+        rate = settings.learning_rate * min(1, (step + 1) / settings.warmup) * anneal
         for group in optimiser.param_groups:
             group["lr"] = rate
         parts = flow_loss(model, space, batch, settings, generator)

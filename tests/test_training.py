@@ -222,12 +222,20 @@ def test_loss_of_the_true_velocity_is_zero() -> None:
     assert all(value > 1e-3 for value in plain.values())
 
 
+def from_disk(state: dict, folder: Path) -> dict | None:
+    """A training's state as one that is started again finds it."""
+    resume = Resume(folder / "weights.safetensors", "recipe")
+    resume.keep(state)
+    return resume.kept
+
+
 def test_motion_training_writes_a_model_that_loads_and_repeats(tmp_path: Path) -> None:
     """The second run is stopped after two steps, and goes on."""
     data, settings = examples(), TrainConfig(steps=4, batch=2, checkpoint=2)
     states: list[dict] = []
     train_motion(data, data, ModelConfig.tiny(), tmp_path / "one", settings, lambda s: states.append(deepcopy(s)))
-    train_motion(data, data, ModelConfig.tiny(), tmp_path / "two", settings, lambda _: None, states[0])
+    kept = from_disk(states[0], tmp_path)
+    train_motion(data, data, ModelConfig.tiny(), tmp_path / "two", settings, lambda _: None, kept)
     one, two = (load_checkpoint(tmp_path / name)[0].state_dict() for name in ("one", "two"))
     assert all(torch.equal(one[name], two[name]) for name in one)
     _, space = load_checkpoint(tmp_path / "one")
@@ -245,7 +253,7 @@ def test_encoder_training_writes_an_encoder_that_loads_and_repeats(tmp_path: Pat
     config = EncoderTrainConfig(steps=4, batch=2, frames=25, checkpoint=2)
     states: list[dict] = []
     train_encoder([item], [item], tmp_path / "one", config, lambda state: states.append(deepcopy(state)))
-    train_encoder([item], [item], tmp_path / "two", config, lambda _: None, states[0])
+    train_encoder([item], [item], tmp_path / "two", config, lambda _: None, from_disk(states[0], tmp_path))
     one, two = (load_lite(tmp_path / name) for name in ("one", "two"))
     assert one.config.hidden == 256
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
