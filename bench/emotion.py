@@ -47,6 +47,7 @@ VERDICTS = ("named", "towards", "already", "no")
 STRIDE = 10  # frames: the estimate is a mean over seconds, a few looks will do
 MOVED = 0.05
 SIZE = 256  # px
+SHORTEST, LONGEST = 4, 10  # s, of a clip on which mouths are compared
 
 
 @dataclass(frozen=True)
@@ -105,11 +106,11 @@ class Portrait:
         return Look(np.mean([face.blendshapes for face in found], 0), frames[len(frames) // 2])
 
 
-def mouths(head: TalkingHead, clips: list[Clip], seconds: float, templates: bool) -> dict[str, float]:
+def mouths(head: TalkingHead, clips: list[Clip], templates: bool) -> dict[str, float]:
     """Mean r of the gap with that of the real person under each emotion in full, over clips."""
     found: dict[str, list[float]] = {emotion: [] for emotion in ("neutral", *SHOWN)}
     for clip in clips:
-        frames = min(len(clip), round(seconds * FPS))
+        frames = min(len(clip), LONGEST * FPS)
         seen, real = clip.valid[:frames], lip_gap(clip.motion[:frames])
         waveform = clip.waveform[: frames * (SAMPLE_RATE // FPS)]
         still = speak(head, waveform, clip.identity, "neutral")
@@ -158,18 +159,15 @@ def _list(values: list[float]) -> str:
     return " ".join(f"{value:.2f}" for value in values)
 
 
-def judge_corpus(head: TalkingHead, corpus: Path, clips: int, seconds: float, templates: bool) -> None:
+def judge_corpus(head: TalkingHead, corpus: Path, templates: bool) -> None:
     parts = split(load_corpus(corpus))
     rests = {c.speaker: resting(d.blendshapes for d in parts.train if d.speaker == c.speaker) for c in parts.train}
     print("\nshown by the training speakers, share of frames and of clips (a second or more):")
     labels = [pseudo_emotion(clip.blendshapes, rest=rests[clip.speaker]) for clip in parts.train]
     print(", ".join(f"{emotion} {frames:.3f} {held:.2f}" for emotion, (frames, held) in shares(labels).items()))
-    longest: dict[str, Clip] = {}
-    for clip in sorted(parts.tune, key=len):
-        longest[clip.speaker] = clip
-    chosen = sorted(longest.values(), key=len, reverse=True)[:clips]
-    print(f"\nmouth against the real one, {len(chosen)} tuning speakers, r and what the emotion costs:")
-    figures = mouths(head, chosen, seconds, templates)
+    chosen = [clip for clip in parts.tune if len(clip) >= SHORTEST * FPS]
+    print(f"\nmouth against the real one, {len(chosen)} clips of tuning speakers, r and what the emotion costs:")
+    figures = mouths(head, chosen, templates)
     for emotion, value in figures.items():
         print(f"{emotion:<12}{value:.3f}{figures['neutral'] - value:+8.3f}")
 
@@ -184,7 +182,6 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=10, help="how many; 0 for none")
     parser.add_argument("--steps", type=int, default=3, help="portraits that show emotions in part, too")
     parser.add_argument("--seconds", type=float, default=4.5)
-    parser.add_argument("--clips", type=int, default=8, help="tuning speakers whose mouths are compared")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")  # scipy's of tracks that do not change
     torch.set_num_threads(1)
@@ -203,7 +200,7 @@ def main() -> None:
         if people:
             judge_portraits(people, arguments.steps, arguments.out)
     if arguments.corpus is not None:
-        judge_corpus(head, arguments.corpus, arguments.clips, arguments.seconds, arguments.templates)
+        judge_corpus(head, arguments.corpus, arguments.templates)
 
 
 if __name__ == "__main__":

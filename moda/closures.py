@@ -3,7 +3,7 @@
 A network that draws lips smoothly leaves many a closure a little open, so where the audio encoder hears a bilabial the
 lips are made to touch, after all smoothing (a hard rule as of JALI, Edwards et al. 2016, doi 10.1145/2897824.2925984).
 And the people the embedded model learned from keep their lips a little apart in the short pauses of their footage, as
-the model would in a long one: in silence of two seconds or more (1.5 s at either end) the lips are brought together.
+the model would in a long one: in silence of three seconds or more (two at either end) the lips are brought together.
 The rest of the face keeps its expression, and head and eyes live on.
 """
 
@@ -17,8 +17,8 @@ from scipy.ndimage import binary_opening, gaussian_filter1d, maximum_filter1d
 from contracts import LIP_OPENING
 from moda.motion import channel, lip_gap
 
-SHORTEST = 50  # frames; in shorter pauses people keep their lips apart, ready to go on
-AT_ENDS = 37  # frames; silence that opens or ends a recording counts from here
+SHORTEST = 75  # frames; in shorter pauses people keep their lips apart, ready to go on
+AT_ENDS = 50  # frames; silence that opens or ends a recording counts from here
 RAMP = 1.6  # frames, standard deviation: the mouth takes about 0.2 s to shut and to open again
 CONTEXT = SHORTEST + 7  # frames on either side that a frame depends on
 TOUCHING = 0.002  # OC: the renderer shows nothing between lips under .003
