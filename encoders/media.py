@@ -44,6 +44,7 @@ class AudioInfo:
     channels: int
     start: float  # s, its beginning on the file's own clock
     picture_start: float | None  # s, where the first video track begins; None without one
+    seconds: float | None = None  # as the file declares it, which need not be so; None where it does not
 
 
 def frame_count(samples: int) -> int:
@@ -60,7 +61,10 @@ def probe_audio(path: str | PathLike[str]) -> AudioInfo:
     with _open(Path(path)) as container:
         stream = container.streams.audio[0]
         video = next((s for s in container.streams.video if not s.disposition & _COVER_ART), None)
-        return AudioInfo(stream.rate, stream.channels, _start(stream), None if video is None else _start(video))
+        seconds = None if container.duration is None else container.duration / av.time_base
+        return AudioInfo(
+            stream.rate, stream.channels, _start(stream), None if video is None else _start(video), seconds
+        )
 
 
 def audio_blocks(path: str | PathLike[str], rate: int, *, mono: bool = True) -> Iterator[Array]:
@@ -95,18 +99,25 @@ def audio_blocks(path: str | PathLike[str], rate: int, *, mono: bool = True) -> 
             yield np.zeros((1 if mono else stream.channels, math.ceil(heard) - given), np.float32)
 
 
-def load_audio(path: str | PathLike[str]) -> Array:
+def load_audio(path: str | PathLike[str], longest: float | None = None) -> Array:
     """A recording as float32 [N], mono, 16 kHz, full scale 1.
+
+    ``longest``: in seconds; more is refused as soon as the file declares it, or as that much has been decoded.
 
     Raises:
         AudioError: missing, a folder, not audio, a video without sound, empty, not-a-number samples, shorter than
-            0.2 s, or silent.
+            0.2 s, longer than ``longest``, or silent.
     """
+    too_long = AudioError(f"{path} lasts more than the {longest} s that are taken here; cut it")
+    if longest is not None and (probe_audio(path).seconds or 0.0) > longest:
+        raise too_long
     samples = bytearray()  # grows in place: an hour is 230 MB, and is never held twice
     peak = np.float32(0)
     for block in audio_blocks(path, SAMPLE_RATE):
         peak = np.maximum(peak, np.abs(block).max(initial=0))  # NaN if any sample is
         samples += block.tobytes()
+        if longest is not None and len(samples) > longest * block.itemsize * SAMPLE_RATE:
+            raise too_long
     wave = np.frombuffer(samples, np.float32)
     if not np.isfinite(peak):
         raise AudioError(f"{path} holds samples that are not numbers (NaN or infinite); export the recording again")

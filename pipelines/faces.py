@@ -12,7 +12,7 @@ from encoders.image import load_image
 if TYPE_CHECKING:
     from os import PathLike
 
-    from contracts import Array
+    from contracts import Array, SourceFace
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class JudgedFace:
     face: FaceCandidate
     warnings: tuple[str, ...] = ()
     refusal: str | None = None  # why it cannot be used
+    source: SourceFace | None = None  # encoded, where it can
 
 
 def judge_faces(portrait: str | PathLike[str]) -> list[JudgedFace]:
@@ -40,6 +41,7 @@ def judge_faces(portrait: str | PathLike[str]) -> list[JudgedFace]:
 
 def _judge(image: Array, candidate: FaceCandidate) -> JudgedFace:
     try:
-        return JudgedFace(candidate, warnings=encode_face(image, face=candidate.index).warnings)
+        source = encode_face(image, face=candidate.index)
+        return JudgedFace(candidate, warnings=source.warnings, source=source)
     except FaceError as error:
         return JudgedFace(candidate, refusal=str(error))

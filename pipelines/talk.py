@@ -123,9 +123,12 @@ class TalkingHead:
         self.model, self.space = load_checkpoint(EMBEDDED, self.device)
         self.renderer = MeshRenderer()
 
-    def listen(self, audio: StrPath) -> Voice:
-        """Hear a whole recording, 50 kB of features a second: for :meth:`talk`, more than once. Raises AudioError."""
-        waveform = load_audio(audio)
+    def listen(self, audio: StrPath, longest: float | None = None) -> Voice:
+        """Hear a whole recording, 50 kB of features a second: for :meth:`talk`, more than once.
+
+        Raises AudioError, also where it lasts more than ``longest`` seconds.
+        """
+        waveform = load_audio(audio, longest)
         return Voice(Path(audio), waveform, tuple(self.listener.stream(waveform)))
 
     def talk(
