@@ -65,6 +65,7 @@ class SourceFace:
     skull_rms: float  # OC, misfit of the skull vertices
     warnings: tuple[str, ...] = ()
     others: tuple[Array, ...] = ()  # float32 [V, 3] px each: the landmarks of the picture's other faces
+    sha256: str = ""  # of the file it was read from, hex; empty where there was none
 
     @property
     def keypoints(self) -> Array:

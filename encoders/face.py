@@ -5,7 +5,9 @@ Head frame, units and thresholds: OC = outer-canthal distance, about 89 mm (see 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,8 +18,6 @@ from encoders.image import as_rgb
 from encoders.landmarker import FaceLandmarker, Landmarks
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from contracts import Array
 
 MAX_FACES = 5
@@ -142,6 +142,7 @@ def encode_face(image: str | Path | Array, *, face: int | None = None) -> Source
         skull_rms=fit.rms,
         warnings=warnings,
         others=tuple(other.points for other in faces if other is not found),
+        sha256=hashlib.sha256(Path(image).read_bytes()).hexdigest() if isinstance(image, str | Path) else "",
     )
 
 

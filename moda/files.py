@@ -13,7 +13,7 @@ from pathlib import Path
 def replacing(path: str | Path) -> Iterator[Path]:
     """A path beside ``path`` to write to. It becomes ``path`` at the end, and goes if that is not reached."""
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    temporary = path.with_name(f".{path.name.lstrip('.')}.{uuid.uuid4().hex[:8]}.part")
     try:
         yield temporary
         os.replace(temporary, path)

@@ -1,5 +1,5 @@
-"""The command line: ``moda talk``, ``drive``, ``render``, ``faces``, ``doctor``, ``app``, ``prepare``, ``train`` and
-``evaluate``.
+"""The command line: ``moda talk``, ``drive``, ``render``, ``verify``, ``faces``, ``doctor``, ``app``, ``prepare``,
+``train`` and ``evaluate``.
 
 Exit codes: 0 done, 1 a bad file or a failure (one line on stderr), 2 a bad command line, 130 stopped by Ctrl-C.
 """
@@ -24,6 +24,7 @@ from contracts import FPS, ModaError
 from pipelines.cli_evaluate import evaluate
 from pipelines.cli_prepare import prepare
 from pipelines.cli_train import train
+from pipelines.cli_verify import verify
 
 if TYPE_CHECKING:
     from pipelines.render import Progress as Step
@@ -76,6 +77,10 @@ Background = Annotated[
 Face = Annotated[
     int | None, typer.Option(min=1, help="Which face moves, as `moda faces` numbers them; the others stay still.")
 ]
+Provenance = Annotated[
+    bool, typer.Option("--provenance/--no-provenance", help="Sign into the video that it is synthetic, and how made.")
+]
+Mark = Annotated[bool, typer.Option("--mark", help="Burn a small visible AI into a corner of the picture.")]
 SaveMotion = Annotated[Path | None, typer.Option(help="Keep the motion in this .npz; `moda render` plays it.")]
 
 
@@ -111,6 +116,8 @@ def talk(
     ] = None,
     save_motion: SaveMotion = None,
     face: Face = None,
+    provenance: Provenance = True,
+    mark: Mark = False,
 ) -> None:
     """PORTRAIT speaks AUDIO."""
     from pipelines.render import check_outputs
@@ -121,6 +128,7 @@ def talk(
     options = TalkOptions(
         emotion=emotion, seed=seed, frame=frame, size=size, background=background, face=face, save_motion=save_motion,
         head_from=head_from, head_motion=head_motion, blink_rate=blink_rate, mouth=mouth, expression=expression,
+        provenance=provenance, mark=mark,
         **{name: value for name, value in given.items() if value is not None},  # the rest as the model likes it
     )  # fmt: skip
     _run(TalkingHead(device).talk(portrait, audio, out, options), out)
@@ -136,13 +144,16 @@ def drive(
     background: Background = "still",
     save_motion: SaveMotion = None,
     face: Face = None,
+    provenance: Provenance = True,
+    mark: Mark = False,
 ) -> None:
     """PORTRAIT moves as the face in VIDEO does, and has its sound."""
     from pipelines.drive import drive_portrait
 
     steps = drive_portrait(
-        portrait, video, out, frame=frame, size=size, background=background, face=face, save_motion=save_motion
-    )
+        portrait, video, out, frame=frame, size=size, background=background, face=face, save_motion=save_motion,
+        provenance=provenance, mark=mark,
+    )  # fmt: skip
     _run(steps, out)
 
 
@@ -156,11 +167,16 @@ def render(
     size: Size = None,
     background: Background = "still",
     face: Face = None,
+    provenance: Provenance = True,
+    mark: Mark = False,
 ) -> None:
     """PORTRAIT plays a saved MOTION."""
     from pipelines.render import render_motion
 
-    steps = render_motion(portrait, motion, out, audio=audio, frame=frame, size=size, background=background, face=face)
+    steps = render_motion(
+        portrait, motion, out, audio=audio, frame=frame, size=size, background=background, face=face,
+        provenance=provenance, mark=mark,
+    )  # fmt: skip
     _run(steps, out)
 
 
@@ -205,6 +221,7 @@ def page(
 app.add_typer(train, name="train")
 app.command()(prepare)
 app.command()(evaluate)
+app.command()(verify)
 
 
 def _run(steps: Iterator[Step], out: Path) -> None:

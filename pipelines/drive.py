@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Generator, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from encoders.face import encode_face
 from encoders.media import probe_audio
 from encoders.track import TrackInfo, track_video
 from moda.render import Background, Frame, Framing, MeshRenderer
+from pipelines.provenance import Claim, check_signing
 from pipelines.render import Film, Progress, check_outputs
 
 if TYPE_CHECKING:
@@ -22,16 +24,20 @@ if TYPE_CHECKING:
 def drive_portrait(
     portrait: StrPath, video: StrPath, out: StrPath, *, frame: Frame | None = None, size: int | None = None,
     background: Background = "still", face: int | None = None, save_motion: StrPath | None = None,
+    provenance: bool = True, mark: bool = False,
 ) -> Iterator[Progress]:  # fmt: skip
     """Give a portrait the motion, and the sound if there is one, of a driving video.
 
-    ``frame``, ``size`` and ``background`` are those of Framing; ``face`` is the number that ``moda faces`` gives it.
+    ``frame``, ``size`` and ``background`` are those of Framing; ``face`` is the number that ``moda faces`` gives it;
+    ``provenance`` and ``mark`` are those of TalkOptions.
 
     Raises:
         ModaError: a file cannot be used; the kinds are those of encode_face, track_video and open_video.
     """
     out, motion_file = check_outputs(out, save_motion, inputs=(portrait, video))
     framing = Framing(frame, size, background)
+    if provenance:
+        check_signing()
     yield Progress("face", 0, 100)
     source = encode_face(Path(portrait), face=face)
     yield Progress("face", 100, 100, warnings=source.warnings)
@@ -41,7 +47,10 @@ def drive_portrait(
     if info.has_audio:
         track = probe_audio(video)
         sound, delay = video, track.start - (track.picture_start or 0.0)
-    film = Film(source, out, framing, motion_file, sound, delay)
+    claim = None
+    if provenance:
+        claim = Claim.of("drive", source, {"video": video}, asdict(framing) | {"face": face, "mark": mark})
+    film = Film(source, out, framing, motion_file, sound, delay, claim, mark)
     yield from film.shoot(MeshRenderer(), [motion.frames], len(motion), motion.space)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from encoders.face import FaceCandidate, FaceError, encode_face, list_faces
 from encoders.image import load_image
+from pipelines.provenance import sha256
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -23,6 +24,7 @@ class JudgedFace:
     warnings: tuple[str, ...] = ()
     refusal: str | None = None  # why it cannot be used
     source: SourceFace | None = None  # encoded, where it can
+    picture: tuple[int, int] = (0, 0)  # px, width and height of the picture that the box lies in
 
 
 def judge_faces(portrait: str | PathLike[str]) -> list[JudgedFace]:
@@ -36,12 +38,14 @@ def judge_faces(portrait: str | PathLike[str]) -> list[JudgedFace]:
     candidates = list_faces(image)
     if not candidates:
         encode_face(image)  # says so
-    return [_judge(image, candidate) for candidate in candidates]
+    digest = sha256(portrait)
+    return [_judge(image, candidate, digest) for candidate in candidates]
 
 
-def _judge(image: Array, candidate: FaceCandidate) -> JudgedFace:
+def _judge(image: Array, candidate: FaceCandidate, digest: str) -> JudgedFace:
+    picture = (image.shape[1], image.shape[0])
     try:
-        source = encode_face(image, face=candidate.index)
-        return JudgedFace(candidate, warnings=source.warnings, source=source)
+        source = replace(encode_face(image, face=candidate.index), sha256=digest)
+        return JudgedFace(candidate, warnings=source.warnings, source=source, picture=picture)
     except FaceError as error:
-        return JudgedFace(candidate, refusal=str(error))
+        return JudgedFace(candidate, refusal=str(error), picture=picture)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +14,9 @@ from encoders.face import encode_face
 from encoders.media import frame_count, load_audio
 from moda.motion import load_motion, save_motion
 from moda.render import Background, Frame, Framing, MeshRenderer, Renderer, RenderError, Scene
+from pipelines.credentials import SigningError
+from pipelines.mark import Mark
+from pipelines.provenance import Claim, check_signing, sign
 from pipelines.video import check_output, open_video
 
 if TYPE_CHECKING:
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
     StrPath = str | PathLike[str]
 
+UNSIGNED = "as asked, the video is not signed: it does not say where it comes from"
 Stage = Literal["face", "audio", "track", "video"]
 
 
@@ -52,11 +56,14 @@ class Film:
     save_motion: Path | None = None
     sound: StrPath | None = None
     delay: float = 0.0  # s, of the sound against the picture
+    claim: Claim | None = None  # what is signed into the video; None: it is not signed
+    mark: bool = False  # a visible mark is burned into every frame
 
     def shoot(self, renderer: Renderer[Any], chunks: Iterable[Array], total: int, space: str) -> Iterator[Progress]:
         """Render and encode motion chunks [n, 70] as they come, ``total`` frames in all; one Progress a frame.
 
-        Closing the generator cancels, and leaves no file.
+        Closing the generator cancels, and leaves no file. A video that cannot be signed is kept as it is; the last
+        Progress says so.
         """
         if space != renderer.space:
             raise RenderError(
@@ -64,18 +71,35 @@ class Film:
             )
         scene = self.framing.scene(self.face)
         prepared = renderer.prepare(scene.face, scene.size, self.framing.background)
+        mark = Mark.of_frame(*scene.shape) if self.mark else None
+        if mark is not None and scene.picture is not None:
+            scene = replace(scene, picture=mark.burn(scene.picture))
         kept: list[Array] = []
         with open_video(self.out, self.sound, self.delay, scene.picture, scene.corner) as video:
             done = 0
             for chunk in chunks:
                 kept += [chunk] if self.save_motion else []
-                for head in renderer.render(prepared, chunk):
+                for drawn in renderer.render(prepared, chunk):
+                    head = drawn if mark is None else mark.burn(drawn, scene.corner)
                     video.write(head)
                     done += 1
                     yield Progress("video", done, total, shot=(scene, head))
+            video.finish()  # all but the name: it is signed before it has one, and there are both files or none
+            warnings = self._sign(video.part)
             if self.save_motion:
-                video.finish()  # all but the name: there are both files or none
                 save_motion(self.save_motion, Motion(np.concatenate(kept), space))
+        if warnings:
+            yield Progress("video", done, total, warnings, shot=(scene, head))
+
+    def _sign(self, part: Path) -> tuple[str, ...]:
+        """Sign the finished file; what the user should know of that."""
+        if self.claim is None:
+            return (UNSIGNED,)
+        try:
+            sign(part, self.claim)
+        except SigningError as error:
+            return (f"the video is whole, but could not be signed ({error}); it does not say where it comes from",)
+        return ()
 
 
 def check_outputs(
@@ -88,17 +112,21 @@ def check_outputs(
 
 def render_motion(
     portrait: StrPath, motion: StrPath, out: StrPath, *, audio: StrPath | None = None, frame: Frame | None = None,
-    size: int | None = None, background: Background = "still", face: int | None = None,
+    size: int | None = None, background: Background = "still", face: int | None = None, provenance: bool = True,
+    mark: bool = False,
 ) -> Iterator[Progress]:  # fmt: skip
     """Play a saved motion (npz) on a portrait, with sound where ``audio`` is given; as long as the motion.
 
-    ``frame``, ``size`` and ``background`` are those of Framing; ``face`` is the number that ``moda faces`` gives it.
+    ``frame``, ``size`` and ``background`` are those of Framing; ``face`` is the number that ``moda faces`` gives it;
+    ``provenance`` and ``mark`` are those of TalkOptions.
 
     Raises:
         ModaError: a file cannot be used; the kinds are those of encode_face, load_motion, load_audio and open_video.
     """
     out, _ = check_outputs(out, inputs=[portrait, motion, *([] if audio is None else [audio])])
     framing = Framing(frame, size, background)
+    if provenance:
+        check_signing()
     saved = load_motion(Path(motion))
     warnings: tuple[str, ...] = ()
     if audio is not None and frame_count(len(load_audio(audio))) != len(saved):
@@ -108,5 +136,9 @@ def render_motion(
     yield Progress("face", 0, 100, warnings=warnings)
     source = encode_face(Path(portrait), face=face)
     yield Progress("face", 100, 100, warnings=source.warnings)
-    film = Film(source, out, framing, sound=audio)
+    claim = None
+    if provenance:
+        settings = asdict(framing) | {"face": face, "mark": mark}
+        claim = Claim.of("render", source, {"motion": motion, "audio": audio}, settings)
+    film = Film(source, out, framing, sound=audio, claim=claim, mark=mark)
     yield from film.shoot(MeshRenderer(), [saved.frames], len(saved), saved.space)

@@ -25,6 +25,7 @@ from moda.render import Background, Frame, Framing, MeshRenderer
 from moda.sampler import SamplerConfig
 from pipelines.device import choose_device
 from pipelines.perform import perform
+from pipelines.provenance import Claim, check_signing
 from pipelines.render import Film, Progress, check_outputs
 
 if TYPE_CHECKING:
@@ -77,6 +78,10 @@ class TalkOptions:
     """A saved motion (npz) of the same length whose head movement is taken: what makes two emotions comparable."""
     save_motion: StrPath | None = None
     """Where to keep the motion, as npz."""
+    provenance: bool = True
+    """Sign into the video that it is synthetic, what made it, and the hashes of what it was made from."""
+    mark: bool = False
+    """Burn a small visible mark into the upper left corner of the picture."""
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -94,6 +99,12 @@ class TalkOptions:
     @property
     def knobs(self) -> Knobs:
         return Knobs(**{knob.name: getattr(self, knob.name) for knob in fields(Knobs)})
+
+    @property
+    def settings(self) -> dict[str, str | int | float | bool | None]:
+        """What makes the video what it is, without the names of files."""
+        files = ("head_from", "save_motion", "provenance")
+        return {option.name: getattr(self, option.name) for option in fields(self) if option.name not in files}
 
     @property
     def sampler(self) -> SamplerConfig:
@@ -148,6 +159,8 @@ class TalkingHead:
         pictures = [] if isinstance(portrait, SourceFace) else [portrait]
         steered = [] if options.head_from is None else [options.head_from]
         out, motion_file = check_outputs(out, options.save_motion, inputs=(*pictures, sound, *steered))
+        if options.provenance:
+            check_signing()
 
         yield Progress("audio", 0, 100)
         waveform = audio.waveform if isinstance(audio, Voice) else load_audio(sound)  # [N]
@@ -161,7 +174,11 @@ class TalkingHead:
         chunks = self.perform(speech, encode_identity(face), emotion, options)
         if options.head_from is not None:
             chunks = _with_head(chunks, _head_movement(Path(options.head_from), self.space.name, total))
-        film = Film(face, out, Framing(options.frame, options.size, options.background), motion_file, sound=sound)
+        claim = None
+        if options.provenance:
+            claim = Claim.of("talk", face, {"audio": sound, "head_from": options.head_from}, options.settings)
+        framing = Framing(options.frame, options.size, options.background)
+        film = Film(face, out, framing, motion_file, sound=sound, claim=claim, mark=options.mark)
         yield from film.shoot(self.renderer, chunks, total, self.space.name)
 
     def perform(

@@ -101,7 +101,8 @@ class VideoWriter:
         self, part: Path, path: Path, sound: StrPath | None, delay: float, picture: Array | None,
         corner: tuple[int, int],
     ) -> None:  # fmt: skip
-        self._part, self._path, self._sound, self._delay = part, path, sound, delay
+        self.part = part  #: the file that is written; whole after :meth:`finish`
+        self._path, self._sound, self._delay = path, sound, delay
         self._picture, self._corner = picture, corner
         self._queue: queue.Queue[Array | None] = queue.Queue(QUEUED_FRAMES)
         self._error: BaseException | None = None
@@ -151,7 +152,7 @@ class VideoWriter:
                 return
             raise OutputError(f"there is not one frame to write to {self._path}; give a longer recording")
         canvas = Canvas(first if self._picture is None else self._picture, self._corner, first.shape[:2])
-        with av.open(str(self._part), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        with av.open(str(self.part), "w", format="mp4", options={"movflags": "+faststart"}) as container:
             video = _video_stream(container, width=canvas.frame.width, height=canvas.frame.height)
             sound = _SoundTrack(container, self._sound, self._delay) if self._sound is not None else None
             count = 0

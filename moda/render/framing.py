@@ -65,6 +65,11 @@ class Scene:
         """Column and row of the picture where the head's frame starts, both even."""
         return (0, 0) if self.picture is None else self.face.crop[:2]
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of what is filmed, px."""
+        return (self.size, self.size) if self.picture is None else self.picture.shape[:2]
+
     def compose(self, head: Array) -> Array:
         """The frame that is filmed, uint8 [H, W, 3], for the renderer's frame ``head``, uint8 [S, S, 3]."""
         if self.picture is None:
