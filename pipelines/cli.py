@@ -1,5 +1,5 @@
-"""The command line: ``moda talk``, ``drive``, ``render``, ``verify``, ``faces``, ``doctor``, ``app``, ``prepare``,
-``train`` and ``evaluate``.
+"""The command line: ``moda talk``, ``drive``, ``render``, ``batch``, ``verify``, ``faces``, ``doctor``, ``app``,
+``prepare``, ``train`` and ``evaluate``.
 
 Exit codes: 0 done, 1 a bad file or a failure (one line on stderr), 2 a bad command line, 130 stopped by Ctrl-C.
 """
@@ -21,6 +21,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from contracts import FPS, ModaError
+from pipelines.cli_batch import RayCommand, batch
 from pipelines.cli_evaluate import evaluate
 from pipelines.cli_prepare import prepare
 from pipelines.cli_train import train
@@ -219,6 +220,7 @@ def page(
 
 
 app.add_typer(train, name="train")
+app.command(cls=RayCommand)(batch)
 app.command()(prepare)
 app.command()(evaluate)
 app.command()(verify)

@@ -112,7 +112,7 @@ def test_no_machine_paths(tracked):
     assert found == []
 
 
-REQUIREMENTS = ("requirements.txt", "requirements-dev.txt", "requirements-train.txt")
+REQUIREMENTS = ("requirements.txt", "requirements-dev.txt", "requirements-train.txt", "requirements-ray.txt")
 
 
 @pytest.mark.parametrize("file", REQUIREMENTS)
@@ -142,7 +142,7 @@ def test_both_opencv_packages_have_one_version():
 
 def test_the_notice_names_every_dependency_and_every_binary(tracked):
     notice = (ROOT / "NOTICE").read_text("utf-8")
-    files = ("requirements.txt", "requirements-train.txt")
+    files = ("requirements.txt", "requirements-train.txt", "requirements-ray.txt")
     packages = [line.split("==")[0] for file in files for line in requirements(file)]
     assert [name for name in packages if not re.search(rf"^- {re.escape(name)}\b", notice, re.MULTILINE)] == []
     binaries = [path.relative_to(ROOT).as_posix() for path in tracked if not is_text(path)]
