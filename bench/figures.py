@@ -106,7 +106,7 @@ def meant(prepared: MeshPortrait, row: Array) -> HeadFit:
     """What a perfect tracker would see in the frame of one motion row: the fit of the landmarks as they are moved."""
     shape = prepared.expression(row[:SCALE].reshape(21, 3))
     shift = (shape.vertices - prepared.expression.rest) @ prepared.fit.rotation.T * np.float32(prepared.fit.unit)
-    moved = HeadMotion.of(row, prepared.fit)(prepared.points + shift)
+    moved = HeadMotion.of(row, prepared.fit, prepared.warp.room)(prepared.points + shift)
     return fit_head(moved * np.array([1, -1, -1], np.float32))
 
 

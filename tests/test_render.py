@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -15,7 +16,7 @@ from contracts import EMOTIONS, KEYPOINT_VERTICES, SourceFace
 from moda.render import MeshRenderer, RenderError
 from moda.render.mesh import MeshPortrait
 from moda.render.mesh.expression import MAX_LID_RATIO, Expression, lid_ratio
-from moda.render.mesh.geometry import HeadFit, HeadMotion, clamp_yaw, rotation, soft_clamp
+from moda.render.mesh.geometry import HEAD_SHIFT, MAX_TRANSLATION, HeadFit, HeadMotion, clamp_yaw, rotation, soft_clamp
 from moda.render.mesh.renderer import _one_thread
 from moda.render.mesh.topology import EYES, INNER_LOWER_LIP, INNER_UPPER_LIP, OVAL, face_mesh
 from moda.templates import EMOTION_TEMPLATES, WIDE, express
@@ -236,13 +237,54 @@ def test_head_motion_is_clamped() -> None:
     row = motion(pose=(90, 90, 90))
     row[63:67] = 5, 9, -9, 9
     head = HeadMotion.of(row, fit)
-    assert np.abs(head.shift).max() <= 0.10 * 100 + 1e-4
+    assert np.abs(head.shift).max() <= MAX_TRANSLATION * 100 + 1e-4
+    assert np.abs(head.shift - head.carried).max() <= HEAD_SHIFT * 100 + 1e-4, "the shoulders go with it"
+    narrow = HeadMotion.of(row, fit, np.full((2, 2), 0.2, np.float32))
+    assert np.abs(narrow.shift[:2]).max() <= 0.2 * 100 + 1e-4
     assert np.cbrt(np.linalg.det(head.rotation.astype(float))) <= 1.08 + 1e-6
     assert clamp_yaw(90, 0) == pytest.approx(18)
     assert clamp_yaw(-90, 30) == pytest.approx(-1.5), "a face turned to one side turns back only little"
     assert clamp_yaw(90, 30) == pytest.approx(8)
     assert soft_clamp(3, 18) == 3
     assert 0 < soft_clamp(17, 18) < 17
+
+
+def test_a_shifted_head_takes_the_shoulders_along_and_leaves_inner_borders(portrait: MeshPortrait) -> None:
+    (frame,) = draw(portrait, motion(translation=(0.4, 0.2, 0)))
+    for border in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]):
+        np.testing.assert_array_equal(frame[border], portrait.photo[border])
+    still, moved = (
+        portrait.warp.move(np.zeros((478, 3), np.float32), HeadMotion.of(motion(translation=(x, 0, 0)), portrait.fit))
+        for x in (0, 0.4)
+    )
+    below_chin = portrait.points[152, :2] - (0, 0.5 * portrait.fit.unit)
+    neck = 468 + int(np.linalg.norm(still[468:, :2] - below_chin, axis=1).argmin())
+    shifts = (moved - still)[:, 0] / portrait.fit.unit
+    assert shifts[4] == pytest.approx(0.4, abs=0.05)
+    assert 0.1 < shifts[neck] < shifts[4]
+
+
+def test_what_reaches_the_border_of_the_picture_slides_along_it_and_comes_in_from_nowhere() -> None:
+    face = drawn_face()
+    x0, y0, side = face.crop
+    moved = np.array([x0, y0, 0], np.float32)
+    cut = replace(
+        face,
+        image=face.image[y0 : y0 + side, x0 : x0 + side],
+        crop=(0, 0, side),
+        landmarks=face.landmarks - moved,
+        fit_translation=face.fit_translation - moved * (1, -1, 1),
+    )
+    warp = MeshRenderer().prepare(cut, SIZE).warp
+    at, fit = warp.rest, HeadFit(np.eye(3, dtype=np.float32), 60.0, np.zeros(3, np.float32), yaw=0.0)
+    for x, y in itertools.product((-0.4, 0, 0.4), (-0.4, 0, 0.4)):
+        there = warp.move(np.zeros((478, 3), np.float32), HeadMotion.of(motion(translation=(x, y, 0)), fit, warp.room))
+        bottom, left, top = at[:, 1] == -SIZE, at[:, 0] == 0, at[:, 1] == 0
+        assert (there[bottom, 1] <= -SIZE).all()
+        assert (there[left, 0] <= 0).all()
+        assert (there[top, 1] >= 0).all()
+        if x:
+            assert np.abs(there[bottom, 0] - at[bottom, 0]).max() > 5, "shoulders slide along the lower border"
 
 
 @pytest.mark.parametrize("size", [255, 62, 3842])

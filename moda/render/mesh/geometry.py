@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 NECK_PIVOT = np.array([0.0, -0.56, -0.67], np.float32)  # OC, head frame: heads turn about the neck, not their middle
 MAX_YAW, MAX_PITCH, MAX_ROLL = 18.0, 15.0, 15.0  # degrees from the portrait
-MAX_TRANSLATION = 0.10  # OC; further, the head leaves the shoulders
+HEAD_SHIFT = 0.10  # OC; further, the head leaves the shoulders, so they go with it
+MAX_TRANSLATION = 0.40  # OC, of the head and what it takes along
 SCALE_RANGE = 0.08
+ANYWHERE = np.full((2, 2), MAX_TRANSLATION, np.float32)
 _KNEE = 0.75
 
 
@@ -79,19 +81,26 @@ class HeadMotion:
     rotation: Array  # float32 [3, 3], times scale
     pivot: Array  # float32 [3] px
     shift: Array  # float32 [3] px
+    carried: Array  # float32 [3] px, the part of the shift that the shoulders share
 
     def __call__(self, points: Array) -> Array:
         """float32 [..., 3] px -> px, render frame. Exact where nothing moves."""
         return (points - self.pivot) @ self.rotation.T + (self.pivot + self.shift)
 
     @classmethod
-    def of(cls, frame: Array, fit: HeadFit) -> HeadMotion:
-        """The head motion of one motion row, float32 [70], clamped to what a single portrait can show."""
+    def of(cls, frame: Array, fit: HeadFit, room: Array = ANYWHERE) -> HeadMotion:
+        """The head motion of one motion row, float32 [70], clamped to what a single portrait can show.
+
+        ``room``: float32 [2, 2] OC, how far it may be shifted against and along x, y.
+        """
         pitch, yaw, roll = (float(x) for x in frame[67:70])
         turned = rotation(soft_clamp(pitch, MAX_PITCH), clamp_yaw(yaw, fit.yaw), soft_clamp(roll, MAX_ROLL))
         scale = 1 + soft_clamp(float(frame[63]) - 1, SCALE_RANGE)
-        shift = [fit.unit * soft_clamp(float(t), MAX_TRANSLATION) for t in frame[64:67]]
-        return cls(turned * np.float32(scale), fit.pivot, np.array(shift, np.float32))
+        x, y, z = (float(t) for t in frame[64:67])
+        far = [soft_clamp(t, float(room[int(t > 0), axis])) for axis, t in enumerate((x, y))]
+        way = np.array([*far, soft_clamp(z, HEAD_SHIFT)], np.float32) * np.float32(fit.unit)
+        alone = np.array([soft_clamp(t, HEAD_SHIFT) for t in (x, y, z)], np.float32) * np.float32(fit.unit)
+        return cls(turned * np.float32(scale), fit.pivot, shift=way, carried=way - alone)
 
     def affine(self, points: Array) -> Array:
         """What the motion does on the picture to the plane of three render-frame ``points``, float32 [3, 3].

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import cv2
@@ -14,6 +15,12 @@ _HALF = np.float32(0.5)  # no displacement: the rasteriser wants its values in 0
 _STILL = 1 / 64  # px: cv2.remap places its samples on a grid of 1/32
 _TEAR = 1 / 170  # of the side: neighbouring samples whose displacements differ by more lie on two surfaces
 _EDGE_BLUR = 0.9  # samples
+_BORDERS: tuple[tuple[slice | int, slice | int], ...] = (
+    np.s_[:, 0],
+    np.s_[0, :],
+    np.s_[:, -1],
+    np.s_[-1, :],
+)  # left, top, right, bottom
 _CELL = np.ones((2, 2), np.uint8)
 _CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))  # (row, column) of the four samples of a cell, and of the px between them
 _AROUND = tuple((i, j) for i in range(-1, 3) for j in range(-1, 3))
@@ -28,9 +35,10 @@ _SETTINGS = (
 class TextureMapper:
     """Draws photos of one size on a moving mesh."""
 
-    def __init__(self, size: int) -> None:
-        """``size``: side of the photos in px, even."""
+    def __init__(self, size: int, pinned: tuple[bool, bool, bool, bool] = (True,) * 4) -> None:
+        """``size``: side of the photos in px, even; ``pinned``: borders that stay, left, top, right, bottom."""
         self._size = size
+        self._pinned = list(compress(_BORDERS, pinned))
         index = np.arange(self._size, dtype=np.float32) - self._size  # px, less what scaleAdd adds to 1/2
         self._columns, self._rows = np.tile(index, (self._size, 1)), np.repeat(index[:, None], self._size, axis=1)
 
@@ -46,8 +54,8 @@ class TextureMapper:
         if not len(triangles):
             return photo.copy()
         buffer, depth = rasterise(vertices, triangles, shift / np.float32(2 * size) + _HALF, size)
-        for edge in (buffer[0], buffer[-1], buffer[:, 0], buffer[:, -1]):
-            edge[...] = _HALF  # the border is pinned; its samples lie half a px inside
+        for border in self._pinned:
+            buffer[border] = _HALF  # its samples lie half a px inside
         moving = np.unique(triangles)
         y, x = self._around(np.concatenate([vertices[moving, :2], source[moving]]))  # the part that changes, in samples
         across, down, _ = cv2.split(buffer[y, x])

@@ -82,6 +82,8 @@ class MeshRenderer:
             origin=((face.fit_translation - np.array([x0, -y0, 0], np.float32)) * zoom).astype(np.float32),
             yaw=float(face.pose[1]),
         )
+        height, width = face.image.shape[:2]  # of which a film of the whole leaves a last odd row or column out
+        inner = (x0 > 0, y0 > 0, x0 + side < width - width % 2, y0 + side < height - height % 2)
         points, *others = (
             ((landmarks - np.array([x0, y0, 0], np.float32)) * np.array([1, -1, -1], np.float32) * zoom).astype(
                 np.float32
@@ -97,7 +99,7 @@ class MeshRenderer:
             fit=fit,
             expression=expression,
             points=points,
-            warp=Warp.of(photo, points, fit, background, others),
+            warp=Warp.of(photo, points, fit, background, others, inner),
             shading=Shading(photo, points, fit, light, expression.rest),
             mouth=Mouth(photo, points, fit, light, expression.shut, expression.mouth_open),
             eyes=tuple(EyePatch(photo, points, fit, light, eye) for eye in EYES),
@@ -113,7 +115,7 @@ class MeshRenderer:
 
     def _frame(self, portrait: MeshPortrait, row: Array) -> Array:
         shape = portrait.expression(row[:63].reshape(21, 3))
-        motion = HeadMotion.of(row, portrait.fit)
+        motion = HeadMotion.of(row, portrait.fit, portrait.warp.room)
         # As a displacement from the portrait's points, so that no motion is exactly no motion.
         shift = (shape.vertices - portrait.expression.rest) @ portrait.fit.rotation.T * np.float32(portrait.fit.unit)
         moved = portrait.warp.move(shift, motion)

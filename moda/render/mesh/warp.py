@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from scipy.spatial import Delaunay
 
-from moda.render.mesh.geometry import NECK_PIVOT, smoothstep
+from moda.render.mesh.geometry import MAX_TRANSLATION, NECK_PIVOT, smoothstep
 from moda.render.mesh.matte import SIDE, distance_outside, head_matte
 from moda.render.mesh.raster import TextureMapper
 from moda.render.mesh.topology import OVAL, face_mesh
@@ -21,10 +21,15 @@ if TYPE_CHECKING:
     from moda.render.base import Background
     from moda.render.mesh.geometry import HeadFit, HeadMotion
 
+    Sides = tuple[bool, bool, bool, bool]
+
 GRID = 34  # points along a side
 RINGS = (0.07, 0.20)  # OC outside the oval
 NEAR_OVAL = 0.06  # OC: grid points nearer are dropped
 DEPTH_FALLOFF = 0.50  # OC, from the depth of the oval to that of the pivot; shorter tears the ears
+MARGIN = 0.10  # of the side: where a pinned border holds back what is near it
+HAIR_MARGIN = 0.20  # the same where hair reaches the border: that much of it stretches
+HAIR_STRETCH, WALL_STRETCH = 0.25, 2.0  # OC of hair, and times the wall, that a head may leave behind stretched
 MAX_SLOPE = 2.0  # depth over width; steeper, the hidden side of a face smears when it turns into view
 FACE_VERTICES = 468  # of the triangulated mesh; the ten iris vertices carry no triangle
 _BACK_OF_FLIPPED = 30.0  # px: flipped triangles stay, behind; culling them leaves specks
@@ -38,18 +43,23 @@ class Warp:
     triangles: Array  # int32 [M, 3]
     orientation: Array  # float32 [M], sign of the area at rest
     weight: Array  # float32 [N - 468, 1], how far the surroundings follow the head: 0 pinned, 1 rigid
+    carried: Array  # float32 [N - 468, 1], how far they go along where the head takes the shoulders with it
+    leeway: tuple[Array, Array]  # float32 [N - 468, 3], how far they may go against and along x, y, z
+    room: Array  # float32 [2, 2] OC, how far the head may be shifted against and along x, y
     follow: Array  # float32 [N - 468, 36], how they follow the displacement of the oval
     order: Array  # float32 [N - 468] px, added to their depth when sorting
     texture: TextureMapper
 
     @classmethod
     def of(
-        cls, photo: Array, points: Array, fit: HeadFit, background: Background = "still", others: Sequence[Array] = ()
-    ) -> Warp:
+        cls, photo: Array, points: Array, fit: HeadFit, background: Background = "still", others: Sequence[Array] = (),
+        inner: Sides = (True,) * 4,
+    ) -> Warp:  # fmt: skip
         """Build the mesh of ``photo``, uint8 [S, S, 3]; ``points``: float32 [478, 3] px, render frame.
 
         ``background``: ``still`` pins what is not the head, ``follow`` lets it give way; ``others``: the landmarks of
-        faces that are pinned in either case.
+        faces that are pinned in either case; ``inner``: which borders of ``photo``, left, top, right, bottom, have
+        more of the picture beyond them, and must stay. What reaches another may slide along it and leave the picture.
         """
         size, unit = photo.shape[0], fit.unit
         points = _unfold(points)
@@ -64,16 +74,17 @@ class Warp:
         depth = border_depth + (pivot_depth - border_depth) * (1 - np.exp(-distance / DEPTH_FALLOFF))
 
         attached = _free_of(others, around, distance)
+        gaps = np.zeros(4)  # OC, of the wall between the head and the borders of the photo
         if background == "still":
-            matte_distance = distance_outside(head_matte(photo, points, fit, others)) / (SIDE * unit / size)  # OC
+            matte, per_unit = head_matte(photo, points, fit, others), SIDE * unit / size
+            matte_distance = distance_outside(matte) / per_unit  # OC
+            gaps = _gaps(matte, int(-points[152, 1] * SIDE / size)) / per_unit
             columns = np.clip(around * [1, -1] * (SIDE / size), 0, SIDE - 1).astype(int)
             outside = matte_distance[columns[:, 1], columns[:, 0]]
             attached = attached * np.exp(-((np.maximum(outside - 0.05, 0) / 0.16) ** 2))
 
-        edge = np.minimum(np.minimum(around[:, 0], size - around[:, 0]), np.minimum(-around[:, 1], size + around[:, 1]))
-        inside = smoothstep(edge / size, 0, 0.10)
         rigid = _rigidity(around, distance, points, fit)
-        follow = nearness * (np.exp(-((distance / 0.2) ** 2)) * attached * inside)[:, None]
+        follow = nearness * (np.exp(-((distance / 0.2) ** 2)) * attached)[:, None]
 
         rest = np.concatenate([points[:FACE_VERTICES], np.column_stack([around, depth])]).astype(np.float32)
         triangles = _triangulate(rest[:, :2], len(around))
@@ -82,17 +93,25 @@ class Warp:
             rest=rest,
             triangles=triangles,
             orientation=np.sign(_areas(rest, triangles)),
-            weight=(rigid * attached * inside)[:, None].astype(np.float32),
+            weight=(rigid * attached)[:, None].astype(np.float32),
+            carried=_carried(around, distance, attached, points, fit, inner[3])[:, None].astype(np.float32),
+            leeway=_leeway(around, size, inner, gaps * unit / size),
+            room=_room(inner, gaps),
             follow=follow.astype(np.float32),
             order=(-1.5 - 3 * unit * (1 - attached)).astype(np.float32),
-            texture=TextureMapper(size),
+            texture=TextureMapper(size, inner),
         )
 
     def move(self, expression: Array, motion: HeadMotion) -> Array:
         """Where all vertices go, float32 [N, 3] px, for the face's displacements ``expression``, [478, 3] px."""
         face = self.rest[:FACE_VERTICES] + expression[:FACE_VERTICES]
-        carried = self.rest[FACE_VERTICES:] + self.follow @ expression[list(OVAL)]
-        return np.concatenate([motion(face), carried + self.weight * (motion(carried) - carried)])
+        around = self.rest[FACE_VERTICES:]
+        shift = self.follow @ expression[list(OVAL)]
+        shift += (
+            self.weight * (motion(around + shift) - motion.carried - around - shift) + self.carried * motion.carried
+        )
+        back, forth = self.leeway
+        return np.concatenate([motion(face), around + np.where(shift < 0, back, forth) * shift])
 
     def draw(self, photo: Array, moved: Array) -> Array:
         """``photo``, uint8 [S, S, 3], on the mesh ``moved``, float32 [N, 3] px: a new frame like it."""
@@ -171,6 +190,53 @@ def _rigidity(around: Array, distance: Array, points: Array, fit: HeadFit) -> Ar
     stretched = distance / (1 + 0.55 * np.clip(y - eyes, 0, 1))  # more hair on top
     head = 1 - smoothstep(stretched, 0.45, 1.5)
     return head * (1 - 0.92 * smoothstep((chin + 0.1 - y) / 0.9, 0, 1))
+
+
+def _carried(around: Array, distance: Array, attached: Array, points: Array, fit: HeadFit, pinned_below: bool) -> Array:
+    """How far the surroundings go where the head takes the shoulders along, [G]: the matte often misses clothes."""
+    y, chin = around[:, 1] / fit.unit, float(points[152, 1]) / fit.unit
+    below = smoothstep(chin - y, 0.2, 0.6)
+    body = attached + below * (1 - smoothstep(distance, 0.7, 1.9)) * (1 - attached)
+    if pinned_below:
+        body *= smoothstep((y - y.min()) / max(chin - float(y.min()), 1e-3), 0, 1)
+    return body
+
+
+def _gaps(matte: Array, chin: int) -> Array:
+    """px of ``matte``, bool [h, w], that are free to the left of the head, above, to the right and below: [4].
+
+    ``chin``: the row where the head ends; what is below it leaves nothing free.
+    """
+    head = matte[: max(chin, 1)]
+    columns, rows = np.flatnonzero(head.any(axis=0)), np.flatnonzero(head.any(axis=1))
+    if not len(rows):
+        return np.zeros(4)
+    return np.array([columns[0], rows[0], matte.shape[1] - 1 - columns[-1], 0], np.float64)
+
+
+def _room(inner: Sides, gaps: Array) -> Array:
+    """How far the head may be shifted, float32 [2, 2] OC: away from a border there must be wall to stretch."""
+    left, top, right, bottom = (
+        MAX_TRANSLATION if holds else min(MAX_TRANSLATION, HAIR_STRETCH + WALL_STRETCH * gap)
+        for holds, gap in zip((*inner[:3], True), gaps, strict=True)
+    )
+    return np.array([[right, top], [left, bottom]], np.float32)
+
+
+def _leeway(around: Array, size: int, inner: Sides, gaps: Array) -> tuple[Array, Array]:
+    """How much of a shift points ``around`` [G, 2] px may go against and along x, y, z: float32 [G, 3] each.
+
+    Nothing crosses an inner border, or comes in from beyond the picture, where there is nothing.
+    """
+    x, y = around.T
+    wide = np.where(inner, MARGIN, np.where(gaps > 0, np.clip(gaps, 1 / GRID, MARGIN), HAIR_MARGIN))
+    left, top, right, bottom = (
+        smoothstep(d / size, 0, w) for d, w in zip((x, -y, size - x, size + y), wide, strict=True)
+    )
+    held = np.prod([side for side, holds in zip((left, top, right, bottom), inner, strict=True) if holds], axis=0)
+    ends = ((right, top, 1), (left, bottom, 1))  # what comes from the right goes against x
+    back, forth = (np.stack([np.minimum(held, end) * np.ones(len(x)) for end in axis], axis=1) for axis in ends)
+    return back.astype(np.float32), forth.astype(np.float32)
 
 
 def _free_of(others: Sequence[Array], around: Array, distance: Array) -> Array:
