@@ -1,94 +1,370 @@
-"""The web page: a portrait, a voice, an emotion; then a video."""
+"""The web page: a portrait, a voice, an emotion; then a video. And the same over HTTP."""
 
 from __future__ import annotations
 
+import json
 import os
-import tempfile
-from collections.abc import Iterator
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
 
 import gradio as gr
 
 from pipelines import EMOTIONS, ModaError, TalkingHead, TalkOptions
+from pipelines.guard import Guard
+from pipelines.panels import ASSETS, Pace, judge, message, outline_faces, screen
+from pipelines.render import Progress
+from pipelines.studio import Result, Studio, read_options
+from pipelines.workspace import Limits, open_workspace
 
-EXAMPLES = Path(__file__).parent / "examples"
-SAMPLE = [EXAMPLES / name for name in ("portrait.jpg", "voice_en.wav")]  # in a checkout, not in a wheel
-LABELS = [("as the portrait shows", "auto"), *((name, name) for name in EMOTIONS if name != "none")]
-STAGES = {"audio": "Listening", "face": "Looking", "video": "Filming"}
-EVERY = 5  # frames between two signs of life; a stop takes effect at one
-HOUR = 3600
+EXAMPLES = Path(__file__).parent / "examples"  # in a checkout, not in a wheel
+PORTRAIT, ENGLISH, SPANISH = (EXAMPLES / name for name in ("portrait.jpg", "voice_en.wav", "voice_es.wav"))
+LABELS = [name for name in EMOTIONS if name != "none"]
+ROWS = 5  # of the timeline
+EVERY = 0.2  # seconds between two signs of life; a stop takes effect at one
+WAITING = 32  # more are told to come back later
+CONSENT = "I have the right to use this face and this voice."
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+THEME = gr.themes.Soft(primary_hue="teal", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+RENDER = "render"  # the queue of what takes long
+Given = dict[gr.components.Component, Any]
+Update = dict[gr.blocks.Block, Any]
 
 
-def build(head: TalkingHead, work: str) -> gr.Blocks:
-    """The page, on models that are loaded already; ``work`` is the folder where videos are made."""
-
-    def speak(
-        portrait: str | None, voice: str | None, emotion: str, intensity: float, seed: float | None
-    ) -> Iterator[tuple[str | None, str]]:
-        # A generator, because that is what gradio can stop: it closes us, and the pipeline with us.
-        if portrait is None or voice is None:
-            yield None, f"Give a {'portrait' if portrait is None else 'voice'} first."
-            return
-        asked = emotion if emotion == "auto" else f"{emotion}:{intensity}"
-        notes: list[str] = []
-        with tempfile.TemporaryDirectory(dir=work) as folder:
-            out = Path(folder) / "moda.mp4"
-            try:
-                for step in head.talk(portrait, voice, out, TalkOptions(emotion=asked, seed=int(seed or 0))):
-                    notes += step.warnings
-                    if step.done % EVERY == 0:
-                        yield None, f"{STAGES[step.stage]} {step.done / step.total:.0%}"
-            except ModaError as error:
-                told = str(error)
-                for path in (portrait, voice):  # visitors know their files by name
-                    told = told.replace(path, Path(path).name)
-                yield None, f"**{told}**"
-            else:
-                yield str(out), "  \n".join(["Done.", *notes])
-
-    shown = [str(path) if path.is_file() else None for path in SAMPLE]
-    with gr.Blocks(title="moda", analytics_enabled=False, delete_cache=(HOUR, HOUR)) as page:
-        gr.Markdown("# moda\nA portrait and a voice become a talking video.")
-        with gr.Row():
-            with gr.Column():
-                portrait = gr.Image(
-                    shown[0], label="Portrait", type="filepath", sources=["upload", "webcam"], height=360
+def build(studio: Studio, concurrency: int = 1) -> gr.Blocks:
+    """The page and its interface, for models that are loaded already."""
+    limits = studio.limits
+    with gr.Blocks(title="moda", analytics_enabled=False) as page:
+        gr.Markdown("# moda\nA portrait and a voice become a talking video.", elem_id="title")
+        with gr.Row(elem_id="desk"):
+            with gr.Column(scale=5, min_width=320):
+                with gr.Group(elem_id="portrait"):
+                    portrait = _portrait(
+                        label="Portrait", sources=["upload", "webcam", "clipboard"], height=340, buttons=["fullscreen"],
+                        elem_id="picture", alt_text="the portrait",
+                    )  # fmt: skip
+                    outlines = gr.HTML(elem_id="outlines")
+                face = gr.Radio([], label="Which face speaks?", visible=False)
+                seen = gr.HTML(message("a face from the front, mouth shut, works best"))
+                voice = gr.Audio(
+                    label="Voice", type="filepath", sources=["upload", "microphone"], buttons=[], elem_id="voice"
                 )
-                voice = gr.Audio(shown[1], label="Voice", type="filepath", sources=["upload", "microphone"])
-            with gr.Column():
+                heard = gr.HTML(message(f"up to {limits.seconds:g} s of speech; the scissors trim it"))
+                with gr.Row(elem_classes="examples"):
+                    samples = {
+                        gr.Button(name, size="sm", min_width=80): (path, target)
+                        for name, path, target in (
+                            ("Sample portrait", PORTRAIT, portrait),
+                            ("Sample voice, English", ENGLISH, voice),
+                            ("Sample voice, Spanish", SPANISH, voice),
+                        )
+                        if path.is_file()
+                    }
+            with gr.Column(scale=6, min_width=320):
+                emotion = gr.Radio(
+                    [*LABELS, ("from the portrait", "auto")], value="neutral", label="Emotion", elem_id="emotion"
+                )
+                intensity = gr.Slider(0, 1, 1, step=0.05, label="Intensity")
+                rows, count = _timeline()
+                settings = _advanced()
+                consent = gr.Checkbox(label=CONSENT, elem_id="consent")
                 with gr.Row():
-                    emotion = gr.Dropdown(LABELS, value="neutral", label="Emotion")
-                    intensity = gr.Slider(0, 1, value=1, step=0.05, label="Intensity")
-                    seed = gr.Number(value=0, precision=0, label="Seed", min_width=80)
-                with gr.Row():
-                    go = gr.Button("Speak", variant="primary")
-                    stop = gr.Button("Stop")
-                message = gr.Markdown()
-                video = gr.Video(label="Video", height=400, autoplay=True)
-        emotion.change(lambda label: gr.Slider(visible=label != "auto"), emotion, intensity, api_visibility="private")
-        speaking = go.click(speak, [portrait, voice, emotion, intensity, seed], [video, message], api_name="speak")
-        stop.click(lambda: "Stopped.", None, message, cancels=speaking, api_visibility="private")
+                    speak = gr.Button("Speak", variant="primary", scale=3, min_width=120, elem_id="speak")
+                    cancel = gr.Button("Cancel", interactive=False, scale=1, min_width=90, elem_id="cancel")
+                stage = gr.HTML(screen("Your video will appear here."), elem_id="stage")
+                video = gr.Video(
+                    label="Video", visible=False, autoplay=True, buttons=["download"], height=440, elem_id="video"
+                )
+                with gr.Column(visible=False, elem_id="after") as after:
+                    notes = gr.HTML()
+                    with gr.Row(elem_classes="examples"):
+                        save_video = gr.DownloadButton("Download the video", size="sm")
+                        save_motion = gr.DownloadButton("Download its motion", size="sm")
+                    gr.HTML(message("The same voice, seed and head with another emotion, at the intensity above:"))
+                    with gr.Row(elem_classes="examples"):
+                        swaps = {gr.Button(label, size="sm", min_width=90): label for label in LABELS}
+                        swaps[gr.Button("all eight", size="sm", min_width=90, variant="primary")] = "all"
+                    with gr.Tabs():
+                        with gr.Tab("Motion"):
+                            plot = gr.HTML(elem_id="plot")
+                        with gr.Tab("Settings"):
+                            command = gr.Code(label="Command", language="shell", lines=2, interactive=False)
+                            record = gr.Code(label="JSON", language="json", max_lines=12, interactive=False)
+                        with gr.Tab("Provenance"):
+                            origin = gr.HTML()
+        last = gr.State("")  # the name of the result that a swap starts from
+
+        def look(path: str | None) -> Update:
+            """The gate: what speaks against the portrait, before anything runs."""
+            if path is None:
+                return {seen: message(""), outlines: "", face: gr.Radio(visible=False)}
+            try:
+                faces = studio.look(Path(path))
+            except ModaError as error:
+                return {seen: message(studio.tell(error), kind="error"), outlines: "", face: gr.Radio(visible=False)}
+            usable = [judged for judged in faces if judged.source is not None]
+            chosen = max(usable, key=lambda judged: judged.face.size).face.index if usable else None
+            several = len(faces) > 1
+            picker = gr.Radio(list(range(1, len(faces) + 1)), value=chosen if several else None, visible=several)
+            return {seen: judge(faces, chosen), outlines: outline_faces(faces, chosen), face: picker}
+
+        def choose(path: str, number: int | None) -> Update:
+            faces = studio.look(Path(path))
+            return {seen: judge(faces, number), outlines: outline_faces(faces, number)}
+
+        def hear(path: str | None) -> str:
+            if path is None:
+                return message(f"up to {limits.seconds:g} s of speech; the scissors trim it")
+            try:
+                return message(f"{studio.seconds(Path(path)):.1f} s of speech", kind="good")
+            except ModaError as error:
+                return message(studio.tell(error), kind="error")
+
+        def perform(begin: Callable[[], Result]) -> Iterator[Update]:
+            """Film a result, and show it. A generator, because that is what gradio can stop: it closes us, and the
+            pipeline with us."""
+            yield {
+                stage: gr.HTML(screen("Starting"), visible=True),
+                video: gr.Video(None, visible=False), after: gr.Column(visible=False),
+                speak: gr.Button(interactive=False), cancel: gr.Button(interactive=True),
+            }  # fmt: skip
+            rest = {speak: gr.Button(interactive=True), cancel: gr.Button(interactive=False)}
+            warnings: list[str] = []
+            try:
+                result, pace = begin(), Pace()
+                for step in _signs(studio.film(result)):
+                    warnings += step.warnings
+                    yield {stage: pace.show(step)}
+                report = studio.report(result)
+            except ModaError as error:
+                yield {stage: screen(studio.tell(error), "error"), **rest}
+                return
+            yield {
+                stage: gr.HTML(visible=False),
+                video: gr.Video(str(result.video), visible=True),
+                after: gr.Column(visible=True),
+                notes: "".join(message(text, kind="warning") for text in warnings) + message(report.provenance[0]),
+                save_video: str(result.video),
+                save_motion: gr.DownloadButton(value=report.motion, visible=report.motion is not None),
+                plot: report.plot, command: report.command, record: json.dumps(result.settings, indent=2),
+                origin: message(*report.provenance),
+                **({last: result.name} if result.grid is None else {}),
+                **rest,
+            }  # fmt: skip
+
+        def speaks(given: Given) -> Iterator[Update]:
+            def begin() -> Result:
+                missing = [name for name, file in (("portrait", portrait), ("voice", voice)) if given[file] is None]
+                if missing:
+                    raise ModaError(f"give a {' and a '.join(missing)} first")
+                chosen = {name: given[setting] for name, setting in settings.items()}
+                chosen["frame"] = None if chosen["frame"] == "auto" else chosen["frame"]
+                chosen["size"] = chosen["size"] if chosen["frame"] == "crop" else None
+                chosen["seed"] = chosen["seed"] or 0
+                later = [tuple(given[part] for part in row) for row in rows[: given[count]]]
+                feeling = _emotion(given[emotion], given[intensity], later)
+                options = TalkOptions(emotion=feeling, face=given[face], **chosen)
+                return studio.begin(Path(given[portrait]), Path(given[voice]), options, consent=given[consent])
+
+            yield from perform(begin)
+
+        def swap(label: str) -> Callable[[str, float, bool], Iterator[Update]]:
+            def swapped(name: str, intensity: float, agreed: bool) -> Iterator[Update]:
+                yield from perform(lambda: studio.swap(name, f"{label}:{intensity:g}", consent=agreed))
+
+            return swapped
+
+        downloads = [save_video, save_motion]
+        shown = [stage, video, after, speak, cancel, notes, *downloads, plot, command, record, origin, last]
+        quick: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
+        slow: dict[str, Any] = {
+            "outputs": shown, "concurrency_id": RENDER, "concurrency_limit": concurrency, "api_visibility": "private",
+            "show_progress_on": [stage], "scroll_to_output": False,
+        }  # fmt: skip
+        portrait.change(look, portrait, [seen, outlines, face], **quick)
+        face.input(choose, [portrait, face], [seen, outlines], **quick)
+        voice.change(hear, voice, heard, **quick)
+        emotion.change(lambda label: gr.Slider(visible=label != "auto"), emotion, intensity, **quick)
+        for button, (path, target) in samples.items():
+            button.click(lambda path=str(path): path, None, target, **quick)
+        inputs = {portrait, voice, consent, emotion, intensity, count, face, *settings.values(), *sum(rows, ())}
+        running = [speak.click(speaks, inputs, **slow)]
+        running += [button.click(swap(label), [last, intensity, consent], **slow) for button, label in swaps.items()]
+        cancel.click(
+            lambda: (screen("Cancelled."), gr.Button(interactive=True), gr.Button(interactive=False)),
+            None, [stage, speak, cancel], cancels=running, **quick,
+        )  # fmt: skip
+        first = [str(path) if path.is_file() else None for path in (PORTRAIT, ENGLISH)]
+        page.load(lambda: first, None, [portrait, voice], **quick)
+        _interface(studio, concurrency)
     return page
 
 
-def launch(host: str = "127.0.0.1", port: int = 7860, device: str = "auto") -> None:
-    """Serve the page until Ctrl-C. What visitors upload lies in a folder that only we can read, and goes with us."""
-    with tempfile.TemporaryDirectory(prefix="moda-") as cache, tempfile.TemporaryDirectory(prefix="moda-") as work:
-        os.environ["GRADIO_TEMP_DIR"] = cache  # gradio copies there what comes in and what goes out
-        page = build(TalkingHead(device), work).queue()
+def _portrait(**how: Any) -> gr.Image:
+    """A picture that is handed over as it came: to look at it, and to complain, is for the pipeline."""
+    picture = gr.Image(type="filepath", **how)
+    picture.preprocess = lambda payload: None if payload is None else payload.path
+    return picture
+
+
+def _timeline() -> tuple[list[tuple[gr.Number, gr.Dropdown, gr.Slider]], gr.State]:
+    """The editor of what the face feels later on: rows of second, emotion and intensity, and how many of them count."""
+    rows, lines = [], []
+    with gr.Accordion("Timeline: change the emotion on the way", open=False):
+        count = gr.State(0)
+        for number in range(1, ROWS + 1):
+            with gr.Row(visible=False, elem_classes="timeline") as line:
+                rows.append(
+                    (
+                        gr.Number(2.0 * number, label=f"{number}. from second", minimum=0, step=0.1, min_width=90),
+                        gr.Dropdown(LABELS, value="happiness", label="Emotion", min_width=130),
+                        gr.Slider(0, 1, 1, step=0.05, label="Intensity", min_width=130),
+                    )
+                )
+            lines.append(line)
+        with gr.Row(elem_classes="examples"):
+            more = gr.Button("Add a row", size="sm", min_width=80)
+            fewer = gr.Button("Remove the last", size="sm", min_width=80)
+
+    def set_rows(n: int) -> list[Any]:
+        n = min(max(n, 0), ROWS)
+        return [n, *(gr.Row(visible=at < n) for at in range(ROWS))]
+
+    for button, step in ((more, 1), (fewer, -1)):
+        button.click(lambda n, step=step: set_rows(n + step), count, [count, *lines], api_visibility="private")
+    return rows, count
+
+
+def _emotion(first: str, intensity: float, later: list[tuple[float, str, float]]) -> str:
+    """What TalkOptions calls it."""
+    begin = first if first in ("auto", "neutral") or intensity == 1 else f"{first}:{intensity:g}"
+    if not later:
+        return begin
+    return ",".join([f"0:{begin}", *(f"{second:g}:{label}:{share:g}" for second, label, share in sorted(later))])
+
+
+def _advanced() -> dict[str, gr.components.Component]:
+    """The settings that few touch, by their names in TalkOptions."""
+    plain = TalkOptions()
+    with gr.Accordion("Advanced", open=False):
+        with gr.Row():
+            seed = gr.Number(plain.seed, precision=0, minimum=0, label="Seed", info="the same seed, the same video")
+            dice = gr.Button("Roll the dice", size="sm", min_width=90, elem_classes="dice")
+        settings: dict[str, gr.components.Component] = {"seed": seed}
+        for line in (
+            (("steps", 1, 20, 1, "of the sampler"), ("guidance", 0, 4, 0.1, "how hard speech is followed"),
+             ("emotion_guidance", 0, 4, 0.1, "how hard emotion is followed")),
+            (("head_motion", 0, 2, 0.05, "0 is still"), ("blink_rate", 0, 2, 0.05, "0 is never")),
+            (("mouth", 0, 2, 0.05, "0 is shut"), ("expression", 0, 2, 0.05, "0 is at rest")),
+        ):  # fmt: skip
+            with gr.Row():
+                for name, low, high, step, info in line:
+                    label = name.replace("_", " ").capitalize()
+                    value = getattr(plain, name)
+                    settings[name] = gr.Slider(low, high, value, step=step, label=label, info=info, min_width=130)
+        with gr.Row():
+            framings = [("automatic", "auto"), ("whole picture", "full"), ("head crop", "crop")]
+            settings["frame"] = gr.Radio(framings, value="auto", label="Frame", min_width=200)
+            sizes = [256, 384, 512, 768, 1024]
+            settings["size"] = gr.Dropdown(sizes, value=512, label="Size of the crop, px", visible=False, min_width=130)
+            settings["background"] = gr.Radio(["still", "follow"], value="still", label="Background", min_width=130)
+        with gr.Row():
+            settings["provenance"] = gr.Checkbox(plain.provenance, label="Sign the video as synthetic (C2PA)")
+            settings["mark"] = gr.Checkbox(plain.mark, label="Burn in a small visible mark")
+        gr.Markdown(
+            "Weights: `mmdit_lite`, embedded. Renderer: `mesh`, embedded, without weights. They are all that this "
+            "version can draw with; the README says how to train weights of your own.",
+            elem_classes="fine",
+        )
+    frame, size = settings["frame"], settings["size"]
+    frame.change(lambda frame: gr.Dropdown(visible=frame == "crop"), frame, size, api_visibility="private")
+    dice.click(lambda: secrets.randbelow(2**31), None, seed, api_visibility="private")
+    return settings
+
+
+def _signs(steps: Iterator[Progress]) -> Iterator[Progress]:
+    """Those steps that are worth telling: a few a second, the first of a stage, all with a warning. Closes ``steps`` at
+    the end."""
+    told, stage = 0.0, ""
+    with closing(steps):  # type: ignore[type-var]
+        for step in steps:
+            if step.warnings or step.stage != stage or time.monotonic() - told >= EVERY:
+                told, stage = time.monotonic(), step.stage
+                yield step
+
+
+def _interface(studio: Studio, concurrency: int) -> None:
+    """The same over HTTP: /talk, /swap and /faces."""
+
+    def film(begin: Callable[[], Result]) -> Iterator[tuple[str | None, str | None, dict[str, Any]]]:
         try:
-            page.launch(
-                server_name=host,
-                server_port=port,
-                max_file_size="200mb",
-                allowed_paths=[str(EXAMPLES), work],
-                show_error=True,
-            )
+            result = begin()
+            for step in _signs(studio.film(result)):
+                yield None, None, {"stage": step.stage, "done": step.done, "total": step.total}
+            report = studio.report(result)
+        except ModaError as error:
+            raise gr.Error(studio.tell(error), print_exception=False) from error
+        yield str(result.video), report.motion, report.record
+
+    def talk(portrait: str, voice: str, consent: bool, options: dict[str, Any] | None) -> Iterator[Any]:
+        def begin() -> Result:
+            if not portrait or not voice:
+                raise ModaError("give a portrait and a voice")
+            return studio.begin(Path(portrait), Path(voice), read_options(options or {}), consent=consent)
+
+        yield from film(begin)
+
+    def swap(result: str, emotion: str, consent: bool) -> Iterator[Any]:
+        yield from film(lambda: studio.swap(result, emotion, consent=consent))
+
+    def faces(portrait: str) -> list[dict[str, Any]]:
+        try:
+            return studio.list_faces(Path(portrait or ""))
+        except ModaError as error:
+            raise gr.Error(studio.tell(error), print_exception=False) from error
+
+    slow: dict[str, Any] = {"concurrency_id": RENDER, "concurrency_limit": concurrency}
+    with gr.Column(visible=False):
+        ask = gr.Button()
+        portrait, voice = _portrait(), gr.Audio(type="filepath")
+        consent, options, name, emotion = gr.Checkbox(), gr.JSON(), gr.Textbox(), gr.Textbox()
+        made = [gr.File(label="video"), gr.File(label="motion"), gr.JSON(label="report")]
+        ask.click(talk, [portrait, voice, consent, options], made, api_name="talk", **slow)
+        ask.click(swap, [name, emotion, consent], made, api_name="swap", **slow)
+        ask.click(faces, portrait, gr.JSON(label="faces"), api_name="faces")
+
+
+def launch(
+    host: str = "127.0.0.1", port: int = 7860, device: str = "auto", share: bool = False,
+    auth: tuple[str, str] | None = None, limits: Limits | None = None, concurrency: int = 1,
+) -> None:  # fmt: skip
+    """Serve the page until Ctrl-C. What visitors bring and what is made for them lies in one folder that only we can
+    read, and goes with us."""
+    if (share or host not in LOOPBACK) and auth is None:
+        advice = "--auth USER:PASS asks for a name and a password"
+        print(f"warning: whoever reaches this page can use it; {advice}", file=sys.stderr)
+    with open_workspace() as workspace:
+        os.environ["GRADIO_TEMP_DIR"] = str(workspace.root)  # where gradio puts what comes in
+        studio = Studio(TalkingHead(device), workspace, limits)
+        page = build(studio, concurrency)
+        try:
+            page.launch(server_name=host, server_port=port, share=share, auth=auth, **serving(studio.limits))
         except OSError as error:  # gradio's, when it cannot listen
             raise ModaError(f"the page cannot be served at {host}:{port}; choose another --port") from error
 
 
-if __name__ == "__main__":
-    launch()
+def serving(limits: Limits) -> dict[str, Any]:
+    """How gradio is to serve a page of ours."""
+    return {
+        "allowed_paths": [str(EXAMPLES)], "max_file_size": limits.bytes, "show_error": True, "ssr_mode": False,
+        "enable_monitoring": False, "run_history": False, "mcp_server": False, "pwa": False, "footer_links": ["api"],
+        "app_kwargs": {"middleware": [(Guard, (), {"largest": limits.bytes})]},
+        "theme": THEME, "css_paths": [ASSETS / "page.css"],
+        "head": f"<script>{(ASSETS / 'page.js').read_text('utf-8')}</script>",
+    }  # fmt: skip

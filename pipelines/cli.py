@@ -9,7 +9,6 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import closing
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,6 +20,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from contracts import FPS, ModaError
+from pipelines.cli_app import serve
 from pipelines.cli_batch import RayCommand, batch
 from pipelines.cli_evaluate import evaluate
 from pipelines.cli_prepare import prepare
@@ -209,18 +209,9 @@ def doctor(device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or 
     raise typer.Exit(0 if healthy else 1)
 
 
-@app.command(name="app")
-def page(
-    host: Annotated[str, typer.Option(help="0.0.0.0 opens the page to the network.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 7860,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
-) -> None:
-    """The web page."""
-    import_module("app").launch(host=host, port=port, device=device)  # by name: only this command goes upstairs
-
-
 app.add_typer(train, name="train")
 app.command(cls=RayCommand)(batch)
+app.command(name="app")(serve)
 app.command()(prepare)
 app.command()(evaluate)
 app.command()(verify)

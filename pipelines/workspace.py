@@ -1,0 +1,106 @@
+"""A private folder for what visitors of the page bring and take away, and what they may bring."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from contracts import ModaError
+
+HOUR = 3600.0
+
+
+class LimitError(ModaError):
+    """More than this server takes."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one visitor may ask for."""
+
+    seconds: float = 120.0  # of speech
+    megabytes: float = 50.0  # of an upload
+    megapixels: float = 50.0  # of a portrait: decoded, 150 MB
+
+    def __post_init__(self) -> None:
+        if not all(limit > 0 for limit in (self.seconds, self.megabytes, self.megapixels)):
+            raise LimitError("limits are above 0; give --max-seconds and --max-upload-mb as positive numbers")
+
+    @property
+    def bytes(self) -> int:
+        return int(self.megabytes * 1e6)
+
+    def check_picture(self, path: Path) -> None:
+        """Read the size in the header; what is no picture passes, for others to say so. Raises LimitError."""
+        with suppress(OSError, SyntaxError, ValueError), warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            try:
+                with Image.open(path) as picture:
+                    width, height = picture.size
+            except Image.DecompressionBombError:
+                width = height = 100_000
+            if width * height > self.megapixels * 1e6:
+                taken = f"the {self.megapixels:g} million pixels that are taken here"
+                raise LimitError(f"{path.name} has more than {taken}; scale it down")
+
+
+class Workspace:
+    """Folders with names that nobody guesses, each gone an hour after it was last used."""
+
+    def __init__(self, root: Path, keep: float = HOUR) -> None:
+        """``keep``: seconds."""
+        self.root, self.keep = root, keep
+
+    def new(self) -> Path:
+        """A new folder."""
+        folder = self.root / secrets.token_urlsafe(16)
+        folder.mkdir(mode=0o700)
+        return folder
+
+    def use(self, path: Path) -> None:
+        """Count the age of ``path`` from now, if it is one of ours."""
+        if self.root in path.parents:
+            with suppress(OSError):
+                os.utime(path)
+
+    def clean(self) -> None:
+        """Remove every folder in which nothing was touched for ``keep`` seconds."""
+        now = time.time()
+        for entry in self.root.iterdir():
+            with suppress(OSError):  # another hand was quicker
+                if now - max(path.stat().st_mtime for path in (entry, *entry.rglob("*"))) > self.keep:
+                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+    def without_folders(self, text: str) -> str:
+        """A message as its reader should see it: visitors know their files by name."""
+        return re.sub(rf"{re.escape(str(self.root))}/(?:[^\s/]+/)*", "", text)
+
+
+@contextmanager
+def open_workspace(every: float = 60.0) -> Iterator[Workspace]:
+    """A workspace of mode 0700 under the system's folder for temporary files, cleaned every ``every`` seconds, and gone
+    at the end."""
+    with tempfile.TemporaryDirectory(prefix="moda-") as root:  # mkdtemp: for our eyes only
+        workspace, done = Workspace(Path(root).resolve()), threading.Event()
+
+        def tidy() -> None:
+            while not done.wait(every):
+                workspace.clean()
+
+        threading.Thread(target=tidy, name="workspace-cleaner", daemon=True).start()
+        try:
+            yield workspace
+        finally:
+            done.set()
