@@ -26,7 +26,7 @@ _CAVITY, _TONGUE = (
 _WARM = np.array([0.8, 1.1, 1.35], np.float32)  # powers of a shadow per channel: neutral shadows look like dirty teeth
 _EDGE, _JAW_EDGE = 0.034, 0.014  # OC below the seam: biting edges of the upper and lower teeth when the jaw is shut
 _TEETH_DEPTH, _JAW_DEPTH = 0.10, 0.13  # OC behind the seam
-_MAX_SHOWN = 0.125  # OC of upper teeth and gum under a lifted lip
+_MAX_SHOWN, _SOFTLY = 0.16, 0.04  # OC of upper teeth and gum under a lifted lip; nearer than that, they give way
 _JAW_SLACK = 0.022  # OC the chin drops before the rows part: a clenched grin is full of teeth
 _OWN_TEETH_GAP, _OWN_TEETH_LUMA = 0.05, 0.55
 
@@ -121,7 +121,8 @@ class Mouth:
         lip = float(shape.vertices[13, 1])
         shown = ramp(shape.gap, 0.09, 0.18) * ramp(shape.width, 0.72, 0.92)
         edge = self._edge + shown * (min(self._edge, lip - min(0.030, 0.6 * shape.gap)) - self._edge)
-        return max(edge, lip - _MAX_SHOWN)
+        over = lip - _MAX_SHOWN - edge  # the teeth go with a lip lifted further, at first slowly, or they would jerk
+        return edge + max(over, (min(max(over, -_SOFTLY), _SOFTLY) + _SOFTLY) ** 2 / (4 * _SOFTLY))
 
     def _place(
         self, paint: Array, row: Row, region: Region, edge: float, depth: float, root: float, motion: HeadMotion,
