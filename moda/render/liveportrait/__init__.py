@@ -2,5 +2,6 @@
 
 from moda.render.liveportrait.checkpoint import load_liveportrait
 from moda.render.liveportrait.networks import LivePortrait
+from moda.render.liveportrait.renderer import LivePortraitPortrait, LivePortraitRenderer
 
-__all__ = ["LivePortrait", "load_liveportrait"]
+__all__ = ["LivePortrait", "LivePortraitPortrait", "LivePortraitRenderer", "load_liveportrait"]

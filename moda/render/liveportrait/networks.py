@@ -13,8 +13,8 @@ from moda.render.liveportrait.warping import Warping
 
 
 class LivePortrait(nn.Module):
-    """``appearance`` and ``motion`` look at a picture; ``warping`` and ``generator`` draw it again, moved; the others
-    correct keypoints. The last five, and the keypoints themselves, stay in float32."""
+    """``appearance`` and ``motion`` look at a picture, ``warping`` and ``generator`` draw it again, moved, and the
+    others correct keypoints. Whatever has to do with keypoints is float32."""
 
     def __init__(
         self, appearance: AppearanceExtractor, motion: MotionExtractor, warping: Warping, generator: SpadeGenerator,
@@ -30,15 +30,15 @@ class LivePortrait(nn.Module):
         self.lips = lips
 
     def place(self, device: str | torch.device, dtype: torch.dtype, channels_last: bool = False) -> LivePortrait:
-        """Move to ``device``, and what takes the time (all that makes pictures) to ``dtype``.
+        """Move to ``device``, and what makes pictures, which takes the time, to ``dtype``; for inference.
 
-        ``channels_last``: the memory layout that tensor cores want.
+        ``channels_last``: 2-D convolutions in the memory layout that vector units and tensor cores want; the 3-D ones
+        are slower in theirs on a CPU.
         """
         self.to(device)
         for network in (self.appearance, self.warping, self.generator):
             network.to(dtype)
             for parameter in network.parameters() if channels_last else ():
-                layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(parameter.dim())
-                if layout is not None:
-                    parameter.data = parameter.data.contiguous(memory_format=layout)
+                if parameter.dim() == 4:
+                    parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         return self.eval().requires_grad_(False)

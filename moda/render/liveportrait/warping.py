@@ -86,7 +86,9 @@ class Hourglass(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         skips = [x]
         for conv in self.down:
-            skips.append(F.avg_pool3d(F.relu(conv(skips[-1])), (1, 2, 2)))
+            depth, height, width = skips[-1].shape[2:]
+            x = F.relu(conv(skips[-1]))
+            skips.append(F.adaptive_avg_pool3d(x, (depth, height // 2, width // 2)))  # unlike avg_pool3d, in any dtype
         x = skips.pop()
         for conv in self.up:
             x = F.relu(conv(F.interpolate(x, scale_factor=(1, 2, 2))))

@@ -1,0 +1,136 @@
+"""The LivePortrait renderer: one network warps the portrait's features, another paints them, the photo frames them."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from moda.render.base import check_motion, check_side
+from moda.render.liveportrait.crop import cut, frame_grid, frame_mask, to_crop
+from moda.render.liveportrait.keypoints import KeypointMotion, spoken_keypoints, stitch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from contracts import Array, SourceFace
+    from moda.render.base import Background
+    from moda.render.liveportrait.networks import LivePortrait
+
+
+class Rule(Protocol):
+    """Where motion puts a portrait's keypoints: ``spoken_keypoints``, or ``filmed_keypoints`` for driving video."""
+
+    def __call__(self, source: KeypointMotion, rows: Tensor) -> Tensor:
+        """rows: [B, 70] -> [B, 21, 3]."""
+
+
+@dataclass(frozen=True)
+class LivePortraitPortrait:
+    """All that is made once per portrait, on the device of the networks."""
+
+    source: KeypointMotion  # of the portrait itself: what the motion generator starts from, and its identity
+    keypoints: Tensor  # float32 [1, 21, 3] where they are in the portrait
+    feature: Tensor  # [1, C, D, h, w]
+    photo: Tensor  # float32 [3, S, S] the head crop, 0..255
+    grid: Tensor  # float32 [1, S, S, 2] where the frame lies in the painted picture
+    mask: Tensor  # float32 [S, S] how much of the frame is painted
+    finest: int  # px, side of the painted picture where it is as fine as the frame
+
+
+class LivePortraitRenderer:
+    """Renderer of the motion space ``liveportrait`` (see ``contracts.Motion``). Deterministic on one device.
+
+    ``batch`` frames are drawn at once: one suits a CPU, more fill a GPU, where one batch is drawn while the frames of
+    the one before are read. No more than two batches are in memory.
+    """
+
+    space = "liveportrait"
+
+    def __init__(self, networks: LivePortrait, batch: int = 1, rule: Rule = spoken_keypoints) -> None:
+        self.networks = networks
+        self.batch = batch
+        self.rule = rule
+        parameter = next(networks.appearance.parameters())
+        self.device, self.dtype = parameter.device, parameter.dtype
+
+    @torch.inference_mode()
+    def look(self, image: Array, matrix: Array) -> tuple[KeypointMotion, Tensor]:
+        """The motion of a face in ``image``, uint8 [H, W, 3], and its picture [1, 3, 256, 256] as the networks see
+        it; ``matrix`` is that of :func:`moda.render.liveportrait.crop.to_crop`."""
+        picture = torch.from_numpy(cut(image, matrix)).to(self.device).permute(2, 0, 1)[None] / 255
+        return KeypointMotion.of(self.networks.motion(picture)), picture
+
+    @torch.inference_mode()
+    def prepare(self, face: SourceFace, size: int, background: Background = "still") -> LivePortraitPortrait:
+        """Crop, features, keypoints and seam. ``size``: even, 64 to 3840 px, else RenderError.
+
+        ``background`` changes nothing: what moves around the head is the network's own affair.
+        """
+        check_side(size)
+        matrix = to_crop(face.landmarks)
+        source, picture = self.look(face.image, matrix)
+        x0, y0, side = face.crop
+        crop = face.image[y0 : y0 + side, x0 : x0 + side]
+        photo = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA if size < side else cv2.INTER_CUBIC)
+        grid = frame_grid(face, matrix, size)
+        return LivePortraitPortrait(
+            source=source,
+            keypoints=source.keypoints,
+            feature=self.networks.appearance(picture.to(self.dtype)),
+            photo=torch.from_numpy(photo).to(self.device).permute(2, 0, 1).float(),
+            grid=torch.from_numpy(grid)[None].to(self.device),
+            mask=torch.from_numpy(frame_mask(face, grid)).to(self.device),
+            finest=max(1, round(2 / float(np.hypot(*(grid[0, 1] - grid[0, 0]))))),
+        )
+
+    def render(self, prepared: LivePortraitPortrait, frames: Array) -> Iterator[Array]:
+        """Yield a uint8 [S, S, 3] RGB frame per row of ``frames``, float32 [n, 70]."""
+        check_motion(frames)
+        ahead = 1 if self.device.type == "cuda" else 0
+        drawn: deque[_Drawn] = deque()
+        for rows in torch.from_numpy(np.asarray(frames, np.float32)).split(self.batch):
+            drawn.append(_Drawn(self._draw(prepared, rows)))
+            if len(drawn) > ahead:
+                yield from drawn.popleft().frames()
+        for batch in drawn:
+            yield from batch.frames()
+
+    @torch.inference_mode()
+    def _draw(self, portrait: LivePortraitPortrait, rows: Tensor) -> Tensor:
+        """Motion [B, 70] -> uint8 [B, S, S, 3], on the device."""
+        driving = self.rule(portrait.source, rows.to(self.device))
+        driving = stitch(self.networks.stitching, portrait.keypoints, driving)
+        warped = self.networks.warping(portrait.feature, driving, portrait.keypoints)
+        painted = self.networks.generator(warped).float()  # [B, 3, 512, 512] in 0..1
+        return compose(painted, portrait).round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def compose(painted: Tensor, portrait: LivePortraitPortrait) -> Tensor:
+    """The painted pictures [B, 3, P, P] in 0..1, laid into the photo: [B, 3, S, S] in 0..255."""
+    if portrait.finest < painted.shape[-1] / 1.5:  # what the frame cannot show is averaged first
+        painted = F.interpolate(painted, size=(portrait.finest, portrait.finest), mode="area")
+    head = F.grid_sample(painted, portrait.grid.expand(len(painted), -1, -1, -1), align_corners=False)
+    return torch.lerp(portrait.photo, 255 * head, portrait.mask)
+
+
+class _Drawn:
+    """A batch of frames on its way from the device to the host."""
+
+    def __init__(self, frames: Tensor) -> None:
+        self._host = frames.to("cpu", non_blocking=True)
+        self._ready = None
+        if frames.is_cuda:
+            self._ready = torch.cuda.Event()
+            self._ready.record()
+
+    def frames(self) -> Iterator[Array]:
+        if self._ready is not None:
+            self._ready.synchronize()
+        yield from self._host.numpy()

@@ -1,0 +1,272 @@
+"""The LivePortrait renderer with toy networks: keypoint rules, crop, seam and batches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from fixtures.make_liveportrait import TINY, published_shapes, random_states
+from test_render import drawn_face
+from torch import Tensor
+
+from contracts import SourceFace
+from moda.render import RenderError
+from moda.render.liveportrait import LivePortrait, LivePortraitPortrait, LivePortraitRenderer
+from moda.render.liveportrait.checkpoint import load_published
+from moda.render.liveportrait.crop import cut, frame_grid, frame_mask, to_crop
+from moda.render.liveportrait.keypoints import (
+    SPOKEN,
+    KeypointMotion,
+    filmed_keypoints,
+    place,
+    rotation,
+    spoken_keypoints,
+)
+from moda.render.liveportrait.renderer import compose
+
+if TYPE_CHECKING:
+    from contracts import Array
+
+SIZE = 96
+
+
+def networks(seed: int = 0) -> LivePortrait:
+    """Toy networks that go down to 16 x 16 places, and paint 128 px from them."""
+    widths = replace(TINY, keypoints=21, appearance=(4, 4, 4, 4, 6))
+    return load_published(random_states(published_shapes(widths), torch.Generator().manual_seed(seed)))
+
+
+@pytest.fixture(scope="module")
+def face() -> SourceFace:
+    return drawn_face()
+
+
+@pytest.fixture(scope="module")
+def renderer() -> LivePortraitRenderer:
+    return LivePortraitRenderer(networks())
+
+
+@pytest.fixture(scope="module")
+def portrait(renderer: LivePortraitRenderer, face: SourceFace) -> LivePortraitPortrait:
+    return renderer.prepare(face, SIZE)
+
+
+def motion(portrait: LivePortraitPortrait, frames: int) -> Array:
+    """The portrait's own motion, and what changes of it from frame to frame."""
+    steps = torch.randn(frames, 70, generator=torch.Generator().manual_seed(1)).cumsum(0)
+    steps[:, :67] *= 0.1
+    return (portrait.source.rows + steps).numpy()
+
+
+# ---- keypoints -----------------------------------------------------------------------------------------------------
+
+
+def source(seed: int = 0) -> KeypointMotion:
+    g = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=g)
+
+    return KeypointMotion(draw(1, 21, 3), 0.1 * draw(1, 21, 3), 1.2 + 0.1 * draw(1, 1), draw(1, 3), 20 * draw(1, 3))
+
+
+def test_rotations_are_those_of_pitch_then_yaw_then_roll() -> None:
+    angles = torch.tensor([[20.0, -35.0, 50.0]])
+    turns = []
+    for axis, angle in enumerate(torch.deg2rad(angles[0]).double()):
+        turn = torch.eye(3, dtype=torch.float64)
+        i, j = (axis + 1) % 3, (axis + 2) % 3
+        turn[i, i] = turn[j, j] = angle.cos()
+        turn[j, i], turn[i, j] = angle.sin(), -angle.sin()
+        turns.append(turn)
+    x, y, z = turns
+    torch.testing.assert_close(rotation(angles)[0].double(), (z @ y @ x).T, rtol=0, atol=1e-6)
+
+
+def test_a_portraits_own_motion_leaves_it_as_it_is() -> None:
+    mine = source()
+    for rule in (spoken_keypoints, filmed_keypoints, partial(filmed_keypoints, first=mine.rows)):
+        torch.testing.assert_close(rule(mine, mine.rows), mine.keypoints, rtol=0, atol=1e-5)
+
+
+def test_speech_drives_what_the_published_rules_say() -> None:
+    mine, other = source(), source(1)
+    moved = spoken_keypoints(mine, other.rows)
+    for keypoint in range(21):
+        for axis, name in enumerate("xyz"):
+            rows = mine.rows.clone()
+            rows[0, 3 * keypoint + axis] += 0.5
+            shift = spoken_keypoints(mine, rows) - mine.keypoints
+            expected = torch.zeros(1, 21, 3)
+            if name in SPOKEN.get(keypoint, ""):
+                expected[0, keypoint, axis] = 0.5 * mine.scale[0, 0]
+            torch.testing.assert_close(shift, expected, rtol=0, atol=1e-5)
+    kept = {keypoint for keypoint in range(21) if keypoint not in SPOKEN}
+    assert kept == {0, 7, 10}
+    assert [SPOKEN[k] for k in (3, 4, 5, 8, 9)] == ["y", "y", "z", "z", "yz"]
+    assert all(SPOKEN[k] == "xyz" for k in (1, 2, 6, *range(11, 21)))
+    for column in (63, 66):  # neither the generated scale nor depth
+        rows = other.rows.clone()
+        rows[0, column] += 3
+        assert torch.equal(spoken_keypoints(mine, rows), moved)
+
+
+def test_looking_up_moves_the_eyes_alone() -> None:
+    mine = source()
+    shift = spoken_keypoints(mine, mine.rows, look_up=True) - spoken_keypoints(mine, mine.rows)
+    expected = torch.zeros(1, 21, 3)
+    expected[0, [11, 15], 1], expected[0, [13, 16], 1] = 0.0025, 0.00075
+    torch.testing.assert_close(shift, expected * mine.scale, rtol=0, atol=1e-6)
+
+
+def test_relative_motion_starts_from_the_portrait() -> None:
+    mine, first, later = source(), source(1), source(2)
+    moved = filmed_keypoints(mine, later.rows, first.rows)
+    expected = place(
+        mine.canonical,
+        later.rotation @ torch.linalg.inv(first.rotation) @ mine.rotation,
+        mine.expression + later.expression - first.expression,
+        mine.scale * later.scale / first.scale,
+        mine.translation + later.translation - first.translation,
+    )
+    torch.testing.assert_close(moved, expected, rtol=0, atol=1e-4)
+    assert not torch.allclose(moved, filmed_keypoints(mine, later.rows), atol=0.1)
+
+
+# ---- crop and seam -------------------------------------------------------------------------------------------------
+
+
+def test_the_crop_turns_and_grows_with_the_face(face: SourceFace) -> None:
+    points = face.landmarks[:, :2].astype(np.float64)
+    turn = cv2.getRotationMatrix2D((40.0, 70.0), 25.0, 1.7)
+    placed = points @ to_crop(points)[:, :2].T + to_crop(points)[:, 2]
+    moved = points @ turn[:, :2].T + turn[:, 2]
+    matrix = to_crop(moved)
+    np.testing.assert_allclose(moved @ matrix[:, :2].T + matrix[:, 2], placed, atol=1e-6)
+
+
+def test_the_crop_is_upright_and_as_large_as_published() -> None:
+    landmarks = np.full((478, 2), 100.0)
+    landmarks[[127, 356], 0] = 60, 140  # as wide as 80 px,
+    landmarks[[105, 152], 1] = 80, 150  # as high as 70, middle at 115
+    landmarks[[61, 291], 1] = 130
+    side = 2.3 * 80
+    expected = np.array([[1 / side, 0, 0.5 - 100 / side], [0, 1 / side, 0.5 - (115 - 0.125 * side) / side]])
+    np.testing.assert_allclose(to_crop(landmarks), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("size", [300, 128])
+def test_a_crop_laid_back_meets_the_photo(face: SourceFace, portrait: LivePortraitPortrait, size: int) -> None:
+    smooth = replace(face, image=cv2.GaussianBlur(face.image, (0, 0), 3))
+    matrix = to_crop(smooth.landmarks)
+    grid = frame_grid(smooth, matrix, size)
+    x0, y0, side = smooth.crop
+    photo = cv2.resize(smooth.image[y0 : y0 + side, x0 : x0 + side], (size, size), interpolation=cv2.INTER_AREA)
+    laid = replace(
+        portrait,
+        photo=torch.from_numpy(photo).permute(2, 0, 1).float(),
+        grid=torch.from_numpy(grid)[None],
+        mask=torch.from_numpy(frame_mask(smooth, grid)),
+        finest=round(1 / np.hypot(*matrix[:, 0]) * size / side),
+    )
+
+    def misfit(painted: Array) -> float:
+        frame = compose(torch.from_numpy(painted).permute(2, 0, 1)[None].float() / 255, laid)
+        return float((frame - laid.photo).abs().mean())
+
+    painted = cut(smooth.image, matrix, 512)
+    assert misfit(painted) < 0.5
+    assert misfit(np.roll(painted, 3, axis=1)) > 2 * misfit(painted)  # less than 2 px of the frame
+
+
+def test_the_seam_is_inside_and_fades(face: SourceFace) -> None:
+    mask = frame_mask(face, frame_grid(face, to_crop(face.landmarks), 300))
+    edge = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+    assert not edge.any()
+    assert mask.max() == 1
+    assert np.abs(np.diff(mask, axis=0)).max() < 0.1
+    assert np.abs(np.diff(mask, axis=1)).max() < 0.1
+    height, width = face.image.shape[:2]
+    whole = replace(face, crop=(0, 0, min(height, width)))  # no photo around it to meet
+    grid = np.zeros((300, 300, 2), np.float32)
+    assert (frame_mask(whole, grid) == 1).all()
+
+
+# ---- frames --------------------------------------------------------------------------------------------------------
+
+
+def frames(renderer: LivePortraitRenderer, portrait: LivePortraitPortrait, rows: Array) -> Array:
+    return np.stack(list(renderer.render(portrait, rows)))
+
+
+def test_frames_move_inside_a_photo_that_does_not(
+    renderer: LivePortraitRenderer, portrait: LivePortraitPortrait
+) -> None:
+    drawn = frames(renderer, portrait, motion(portrait, 4))
+    assert drawn.shape == (4, SIZE, SIZE, 3)
+    assert drawn.dtype == np.uint8
+    photo = portrait.photo.permute(1, 2, 0).round().to(torch.uint8).numpy()
+    border = np.ones((SIZE, SIZE), bool)
+    border[1:-1, 1:-1] = False
+    assert (drawn[:, border] == photo[border]).all()
+    assert all(np.abs(np.diff(drawn.astype(int), axis=0)).max(axis=(1, 2, 3)) > 10)
+    assert (frames(renderer, portrait, motion(portrait, 4)) == drawn).all()
+
+
+def test_batches_and_chunks_change_nothing(renderer: LivePortraitRenderer, portrait: LivePortraitPortrait) -> None:
+    rows = motion(portrait, 5)
+    drawn = frames(renderer, portrait, rows).astype(int)
+    batched = frames(LivePortraitRenderer(renderer.networks, batch=3), portrait, rows)
+    assert np.abs(batched - drawn).max() <= 1
+    chunked = np.concatenate([frames(renderer, portrait, rows[:2]), frames(renderer, portrait, rows[2:])])
+    assert (chunked == drawn).all()
+
+
+def test_no_more_frames_are_drawn_than_asked_for(
+    renderer: LivePortraitRenderer, portrait: LivePortraitPortrait
+) -> None:
+    lazy, drawn = LivePortraitRenderer(renderer.networks, batch=2), []
+    draw = lazy._draw
+    lazy._draw = lambda *arguments: drawn.append(1) or draw(*arguments)  # type: ignore[method-assign, func-returns-value]
+    render = lazy.render(portrait, motion(portrait, 7))
+    counts = [len(drawn) for _ in render]
+    assert counts == [1, 1, 2, 2, 3, 3, 4]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_layout_and_precision_change_little(
+    renderer: LivePortraitRenderer, portrait: LivePortraitPortrait, face: SourceFace, dtype: torch.dtype
+) -> None:
+    other = LivePortraitRenderer(networks().place("cpu", dtype, channels_last=True), batch=2)
+    rows = motion(portrait, 2)
+    theirs = other.prepare(face, SIZE)
+    assert theirs.feature.dtype == dtype
+    assert theirs.keypoints.dtype == torch.float32
+    difference = np.abs(frames(other, theirs, rows) - frames(renderer, portrait, rows).astype(int))
+    assert difference.max() <= (1 if dtype == torch.float32 else 16)
+
+
+def test_impossible_sizes_and_motions_are_refused(
+    renderer: LivePortraitRenderer, portrait: LivePortraitPortrait, face: SourceFace
+) -> None:
+    with pytest.raises(RenderError, match="even"):
+        renderer.prepare(face, 97)
+    with pytest.raises(RenderError, match="70 numbers"):
+        next(renderer.render(portrait, np.zeros((3, 69), np.float32)))
+    with pytest.raises(RenderError, match="not finite"):
+        next(renderer.render(portrait, np.full((3, 70), np.nan, np.float32)))
+
+
+def test_video_drives_by_its_own_rule(renderer: LivePortraitRenderer, portrait: LivePortraitPortrait) -> None:
+    rows = motion(portrait, 2)
+    filmed = LivePortraitRenderer(renderer.networks, rule=partial(filmed_keypoints, first=torch.from_numpy(rows[:1])))
+    drawn = frames(filmed, portrait, rows)
+    still = frames(filmed, portrait, rows[[0, 0]])
+    own = frames(renderer, portrait, portrait.source.rows.numpy())
+    assert np.abs(still[0].astype(int) - own[0]).max() <= 1
+    assert np.abs(drawn[1].astype(int) - own[0]).max() > 10
