@@ -24,6 +24,7 @@ from contracts import LIP_OPENING, ModaError
 from encoders.face import CHIN, INNER_LIPS, LIDS, MIN_SIZE, encode_face, list_faces
 from encoders.image import load_image
 from moda.motion import PITCH, channel
+from moda.render import Framing
 
 if TYPE_CHECKING:
     from contracts import Array, SourceFace
@@ -81,7 +82,7 @@ def judge(name: str, picture: Array, number: int | None = None) -> Verdict:
         face = encode_face(picture, face=number)
     except ModaError as error:
         return Verdict(name, (str(error),), None)
-    return Verdict(name, face.warnings, face)
+    return Verdict(name, face.warnings + Framing("crop").scene(face).warnings, face)
 
 
 def cut(name: str, face: SourceFace) -> Iterator[tuple[str, Array]]:

@@ -39,7 +39,7 @@ LIDS = ((159, 145), (386, 374))  # upper, lower; right and left eye
 _OTHER_SIDE = {a: b for pair in MIRRORED_VERTICES for a, b in (pair, pair[::-1])}
 _MIRRORED = [_OTHER_SIDE.get(vertex, vertex) for vertex in KEYPOINT_VERTICES]  # those on the midline are their own
 
-MIN_SIZE, SMALL_SIZE = 40.0, 90.0  # px per OC
+MIN_SIZE = 40.0  # px per OC
 MAX_YAW, TURNED_YAW = 35.0, 20.0  # degrees
 MAX_PITCH = 25.0  # degrees
 MAX_GAP, OPEN_GAP = 0.45, 0.20  # OC between the inner lips
@@ -220,7 +220,6 @@ def check_face(points: Array, fit: HeadFit, image_size: tuple[int, int], disagre
 
     aperture = min(fit.vertices[upper, 1] - fit.vertices[lower, 1] for upper, lower in LIDS)
     cases = (
-        (fit.scale < SMALL_SIZE, f"the face is small ({fit.scale:.0f} px between the eyes): enlarged, it will be soft"),
         (abs(yaw) > TURNED_YAW, f"the head is turned {abs(yaw):.0f} degrees: it will turn less than it might"),
         (gap > OPEN_GAP, "the mouth is open: shutting it may look unnatural"),
         (aperture < SHUT_LIDS, "an eye is shut: it stays shut, without blink or gaze"),

@@ -83,7 +83,7 @@ class Film:
                     head = drawn if mark is None else mark.burn(drawn, scene.corner)
                     video.write(head)
                     done += 1
-                    yield Progress("video", done, total, shot=(scene, head))
+                    yield Progress("video", done, total, scene.warnings if done == 1 else (), shot=(scene, head))
             video.finish()  # all but the name: it is signed before it has one, and there are both files or none
             warnings = self._sign(video.part)
             if self.save_motion:

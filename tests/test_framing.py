@@ -167,3 +167,20 @@ def test_memory_does_not_grow_with_the_frames(tmp_path: Path) -> None:
             used[step.done] = int(Path("/proc/self/statm").read_text().split()[1]) * 4096
     assert used[2_000] - used[400] < 4 * 2**20
     assert len(read_frames(tmp_path / "out.mp4")) == 2_000
+
+
+@pytest.mark.parametrize(
+    ("crop", "framing", "said"),
+    [
+        (300, Framing("full"), ""),  # as large as it is
+        (300, Framing("crop", 374), ""),  # 1.247 times
+        (300, Framing("crop", 376), "enlarged 1.3 times"),
+        (100, Framing("crop"), "enlarged 5.1 times"),
+        (100, Framing("full"), ""),
+    ],
+)
+def test_a_small_face_is_warned_of_where_it_is_drawn_larger(crop: int, framing: Framing, said: str) -> None:
+    face = replace(drawn_face(), crop=(10, 8, crop))
+    warnings = framing.scene(face).warnings
+    assert bool(warnings) == bool(said)
+    assert all("the face is small (70 px between the eyes)" in warning and said in warning for warning in warnings)

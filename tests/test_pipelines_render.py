@@ -70,7 +70,9 @@ def test_a_saved_motion_moves_the_portrait(tmp_path, motion):
 
 def test_the_whole_picture_is_filmed_unless_told_otherwise(tmp_path, motion):
     out = tmp_path / "out.mp4"
-    pictures = [step.frame for step in render_motion(PORTRAIT, motion, out) if step.stage == "video"]
+    steps = list(render_motion(PORTRAIT, motion, out))
+    assert not any("small" in warning for step in steps for warning in step.warnings), "it is as large as it is"
+    pictures = [step.frame for step in steps if step.stage == "video"]
     source = load_image(PORTRAIT)
     x, y, side = encode_face(source).crop
     beside = np.ones(source.shape[:2], bool)
@@ -79,6 +81,12 @@ def test_the_whole_picture_is_filmed_unless_told_otherwise(tmp_path, motion):
         np.testing.assert_array_equal(meant[beside], source[beside])
         assert np.abs(shown.astype(int) - meant).mean() < 4
     assert np.abs(pictures[0].astype(int) - pictures[6])[~beside].mean() > 2
+
+
+def test_a_small_face_drawn_larger_is_told_once(tmp_path, motion):
+    steps = list(render_motion(PORTRAIT, motion, tmp_path / "out.mp4", frame="crop"))
+    warnings = [warning for step in steps for warning in step.warnings]
+    assert sum("the face is small (55 px between the eyes): enlarged 2.1 times" in said for said in warnings) == 1
 
 
 def test_sound_of_another_length_is_told(tmp_path, motion):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 Frame = Literal["full", "crop"]
 MIN_SIZE, MAX_SIZE, SIZE = 256, 1024, 512  # px, of a video of the head crop
+ENLARGED = 1.25  # times: drawn larger than this, a face is seen to be soft
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,15 @@ class Scene:
     face: SourceFace  # to be prepared by the renderer
     size: int  # px, side of the renderer's frames
     picture: Array | None = None  # uint8 [H, W, 3] RGB, even sides, in which they lie at face.crop; None: nowhere
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is less than ideal about filming this face so."""
+        times = self.size / self.face.crop[2]
+        if times <= ENLARGED:
+            return ()
+        eyes = f"{self.face.fit_scale:.0f} px between the eyes"
+        return (f"the face is small ({eyes}): enlarged {times:.1f} times, it will be soft",)
 
     @property
     def corner(self) -> tuple[int, int]:
