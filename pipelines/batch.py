@@ -217,7 +217,7 @@ class _Queue:
         free = next((group for group in self._groups if group not in others), None)
         longest = max(self._groups, key=lambda group: len(self._groups[group]))
         own = self._held.get(seat)
-        group = own if own in self._groups else free or longest
+        group = own if own is not None and own in self._groups else free or longest
         self._held[seat] = group
         job = self._groups[group].popleft()
         if not self._groups[group]:

@@ -29,19 +29,19 @@ class RayCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         given: list[str] = []
-        for word, after in zip(args, [*args[1:], ""], strict=True):
+        for word, after in zip(args, [*args[1:], ""], strict=False):
             given += [word, "local"] if word == "--ray" and not ADDRESS.fullmatch(after) else [word]
         return super().parse_args(ctx, given)
 
 
 def batch(
+    out: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="The folder of the videos and of report.jsonl.")
+    ],
     manifest: Annotated[
         Path | None,
         typer.Argument(help="CSV or JSON lines: portrait, audio, output, any option of talk.", show_default=False),
     ] = None,
-    out: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="The folder of the videos and of report.jsonl.")
-    ] = ...,  # type: ignore[assignment]
     cross: Annotated[
         tuple[Path, Path] | None,
         typer.Option(metavar="PORTRAITS VOICES", help="Two folders, all of one with all of the other: no manifest."),

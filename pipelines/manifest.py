@@ -120,7 +120,7 @@ def cross(
     pictures = _files(portraits, {*Image.registered_extensions()}, "picture")
     sounds = [os.path.relpath(sound, portraits) for sound in _files(voices, SOUNDS, "recording")]
     pairs = [{"portrait": p.name, "audio": a, **mood} for p in pictures for a in sounds for mood in moods]
-    rows = [(number, pair, []) for number, pair in enumerate(pairs, 1)]
+    rows: list[Row] = [(number, pair, []) for number, pair in enumerate(pairs, 1)]
     return _plan(f"{portraits.name} x {voices.name}", rows, portraits)
 
 
@@ -247,7 +247,7 @@ class _Cells:
         if path.suffix.lower() != suffix:
             self.wrong.append(f"{column} {text!r} does not end in {suffix}; name it {path.stem}{suffix}")
         elif path.is_absolute() or any(part.startswith(".") for part in path.parts) or not text.isprintable():
-            self.wrong.append(f"{column} {text!r} is no name within the output folder; name it {path.name.lstrip('.')}")
+            self.wrong.append(f"{column} {text!r} is no name within the output folder; use one such as anna/1{suffix}")
         elif any(len(part.encode()) > LONGEST_NAME for part in path.parts):
             self.wrong.append(f"{column} {text[:40]!r}... is too long a name; use {LONGEST_NAME} bytes at most")
         return str(path)
@@ -288,12 +288,15 @@ def _job(line: int, given: Mapping[str, Any], folder: Path) -> tuple[Job | None,
     if options is None:
         return None, cells.wrong
     portrait, audio = files["portrait"], files["audio"]
-    near = [os.path.relpath(path, folder) for path in (portrait, audio)]  # the same wherever all of it is moved
-    return Job(line, portrait, audio, files["output"] or _default_name(*near, options), options), []
+    output = files["output"] or _default_name(
+        os.path.relpath(portrait, folder), os.path.relpath(audio, folder), options
+    )
+    return Job(line, portrait, audio, output, options), []
 
 
 def _default_name(portrait: str, audio: str, options: TalkOptions) -> str:
-    """A name that says what the video is; its digits are of the paths and the options, so that none is twice."""
+    """A name that says what the video is; its digits are of the paths and the options, so that none is twice, and
+    of nothing else, so that it stays the same when all is moved."""
     chosen = {f.name: str(value) for f in fields(options) if (value := getattr(options, f.name)) != f.default}
     digits = hashlib.sha256(json.dumps([portrait, audio, chosen], sort_keys=True).encode()).hexdigest()[:8]
     words = [Path(portrait).stem, Path(audio).stem, chosen.get("emotion", "")]

@@ -83,7 +83,7 @@ class Report:
         ReportError: another batch is at work in it; its report.jsonl is not of a batch.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder).absolute()
         self.path = self.folder / REPORT
         self.entries: dict[tuple[str, ...], Entry] = {}  # by identity, in the order they were made

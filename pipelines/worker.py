@@ -155,7 +155,7 @@ class Worker:
         return self._voices.get(audio, listen, size)
 
 
-def file_hash(path: str | Path) -> str:
+def file_hash(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file, hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

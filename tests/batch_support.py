@@ -7,6 +7,7 @@ import signal
 import time
 from pathlib import Path
 
+from contracts import ModaError
 from pipelines.worker import Outcome, Task, file_hash
 
 
@@ -43,3 +44,10 @@ class Lame:
 
     def __init__(self, device: str) -> None:
         os._exit(3)
+
+
+class Refuser:
+    """Cannot begin."""
+
+    def __init__(self, device: str) -> None:
+        raise ModaError(f"there is no device {device!r} here")
