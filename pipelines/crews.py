@@ -263,6 +263,11 @@ class RayActors:
             self._ready.discard(seat)
             self._start(seat)
             return Died(reason)
+        except self._ray.exceptions.RayTaskError as error:
+            reason = str(error).strip().splitlines()[-1]
+            if seat in self._ready:
+                return Outcome(error=reason)
+            raise WorkerError(f"no worker of Ray can begin ({reason}); install the same moda on every node") from error
         if isinstance(message, WorkerError):
             raise message
         if isinstance(message, Ready):
