@@ -40,6 +40,7 @@ from moda.render import Framing
 from moda.sampler import SamplerConfig, sample
 from moda.timeline import EmotionMix
 from pipelines import TalkingHead, TalkOptions
+from pipelines.provenance import Claim, sign
 from pipelines.render import Film
 from pipelines.video import open_video
 
@@ -145,6 +146,7 @@ def main() -> None:
                     video.write(frame)
 
         _, t_encode = clock(encode, repeat)
+        _, t_sign = clock(lambda: sign(out, Claim("talk", {})), repeat)
         film = Film(face, out, Framing(size=size), sound=VOICE)
 
         def shoot() -> None:
@@ -159,7 +161,7 @@ def main() -> None:
     print(f"{'stage':<24}{'seconds':>9}{'per second of video':>22}")
     rows = {
         "face, once": t_face, "mesh and matte, once": t_prepare, "audio": t_audio, "motion": t_motion,
-        "render": t_render, "encode": t_encode,
+        "render": t_render, "encode": t_encode, "sign": t_sign,
     }  # fmt: skip
     together = {"render while encoding": t_film - t_prepare, "end to end": t_whole}
     for name, took in (rows | together).items():

@@ -48,6 +48,10 @@ class Credential:
     key: bytes = field(repr=False)  # PEM, PKCS #8, not encrypted
     algorithm: str  # C2PA's name: es256, es384, es512, ps256 or ed25519
 
+    def __str__(self) -> str:
+        where = os.environ.get(KEY_VARIABLE) if self.owner == "own certificate" else installation_file()
+        return f"{self.algorithm} with the key of {self.owner}, {where}"
+
     @property
     def serial(self) -> int:
         """Serial number of the signer's certificate; unique among those of one issuer."""
@@ -105,7 +109,7 @@ def installation_credential() -> Credential | None:
     file = installation_file()
     try:
         pem = file.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise SigningError(f"the signing key {file} cannot be read ({error.strerror})") from error

@@ -45,6 +45,7 @@ def examine(device: str = "auto") -> Iterator[Finding]:
     yield _find("video and sound codecs", _codecs)
     yield _find("face model", lambda: f"{len(load_model()) / 1e6:.1f} MB, as expected")
     yield _find("audio encoder and motion generator", lambda: _networks(device))
+    yield _find("signing", _signing)
     yield _find("self-test", lambda: _self_test(device))
 
 
@@ -77,6 +78,12 @@ def _networks(device: str) -> str:
     return f"{sizes[0]:.1f} M and {sizes[1]:.1f} M parameters"
 
 
+def _signing() -> str:
+    from pipelines.provenance import rehearse_signing
+
+    return f"C2PA, {rehearse_signing()}"
+
+
 def synthetic_speech(seconds: float, rate: int = SAMPLE_RATE) -> Array:
     """Something with the sound of speech, int16 [N]: a 120 Hz voice through two formants, four syllables a second."""
     t = np.arange(round(seconds * rate)) / rate
@@ -88,6 +95,7 @@ def synthetic_speech(seconds: float, rate: int = SAMPLE_RATE) -> Array:
 
 def _self_test(device: str) -> str:
     """A second of synthetic speech on the bundled portrait, through everything, and read back."""
+    from pipelines.provenance import verify
     from pipelines.talk import TalkingHead, TalkOptions
 
     if not PORTRAIT.is_file():
@@ -108,6 +116,7 @@ def _self_test(device: str) -> str:
         _expect(frames == SECONDS * FPS, f"{frames} frames instead of {SECONDS * FPS:.0f}")
         _expect(samples == SECONDS * SAMPLE_RATE, f"{samples} samples of sound instead of {SECONDS * SAMPLE_RATE:.0f}")
         _expect(_moves(load_motion(motion)), "the mouth does not move with the voice")
+        _expect(verify(video).valid, "the video's signature does not hold")
     return f"{frames} frames and {samples / SAMPLE_RATE:.2f} s of sound in {took:.1f} s"
 
 

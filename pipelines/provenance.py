@@ -42,6 +42,8 @@ MP4 = "video/mp4"
 _SETTINGS: dict[str, Any] = {
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
     "builder": {"bmff_hash_exclude_free_and_skip_boxes": False},
+    # Hashed piece by piece, and passed on by way of a temporary file: memory does not grow with the video.
+    "core": {"merkle_tree_chunk_size_in_kb": 1024, "backing_store_memory_threshold_in_mb": 32},
 }
 _SMALLEST_GIF = b"GIF89a\x01\0\x01\0\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;"
 _REASONS = {
@@ -207,7 +209,9 @@ def verify(video: StrPath) -> Verdict:
     except OSError as error:
         raise ProvenanceError(f"{video} cannot be read ({error.strerror}); check the path") from error
     except c2pa.C2paError as error:
-        return Verdict("invalid", reasons=(f"the file or its claim is damaged ({error})",))
+        elsewhere = "what it claims lies on another machine, and that is not asked"
+        damaged = f"the file or what it claims is damaged ({error})"
+        return Verdict("invalid", reasons=(elsewhere if str(error).startswith("Remote:") else damaged,))
     return _verdict(report, known)
 
 

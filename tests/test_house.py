@@ -163,7 +163,12 @@ def test_the_readme_shows_only_commands_that_exist():
     readme = (ROOT / "README.md").read_text("utf-8")
     commands = get_command(app).commands  # type: ignore[attr-defined]
     every = [sub for command in commands.values() for sub in (command, *getattr(command, "commands", {}).values())]
-    options = {option for command in every for parameter in command.params for option in parameter.opts}
+    options = {
+        option
+        for command in every
+        for parameter in command.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    }
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
     shown = "\n".join(re.findall(r"```bash\n(.*?)```", readme, re.DOTALL))
     assert {name for name in re.findall(r"^moda (\w+)", shown, re.MULTILINE)} - set(commands) == set()
