@@ -10,6 +10,7 @@ import numpy as np
 from moda.render.mesh.geometry import pixels, ramp, smoothstep
 from moda.render.mesh.layers import Region, blend, catmull_rom, soft_polygon
 from moda.render.mesh.light import LUMA
+from moda.render.mesh.topology import RIGHT_EYE
 
 if TYPE_CHECKING:
     from contracts import Array
@@ -21,6 +22,7 @@ _MARGIN = 0.30  # OC of photo kept around an eye
 _LID_SHADOW = 0.38  # of the light on the eyeball, when the lid comes down
 _GAZE_LIMIT = (1.1, 0.75)  # iris radii, sideways and up or down
 _LASH_WIDTH, _LASH_ALPHA = 0.013, 0.62  # OC, opacity
+_OUT_OF_SHADOW = 0.45  # of the way from the socket to the cheek that the colour of a lid goes, at most
 _FULL_GAZE, _FULL_LID = 0.02, 0.12  # gaze (OC) and change of opening at which the painted eyeball is opaque
 
 
@@ -160,6 +162,10 @@ class EyePatch:
 
         at = np.clip(pixels(points[list(eye.orbit)]).round().astype(int), 0, self._size - 1)
         bare = np.median(photo[at[:, 1], at[:, 0]].astype(np.float32), axis=0)
+        # The socket lies in the shadow of the brow; a lid that comes down comes out of it, towards the cheek's light.
+        cheek = self._light.cheeks[0 if eye.iris == RIGHT_EYE.iris else 1]
+        shadow = 1 - smoothstep(float(bare @ LUMA) / max(float(cheek @ LUMA), 1.0), 0.6, 1.0)
+        bare = bare + (cheek - bare) * float(_OUT_OF_SHADOW * shadow)
         darkness = 1 - smoothstep((skin @ LUMA) / max(float(bare @ LUMA), 1.0), 0.62, 0.92)
         skin += (bare - skin) * (0.25 + 0.5 * darkness)[..., None]
         skin += region.of(self._light.grain)

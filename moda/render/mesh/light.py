@@ -23,6 +23,7 @@ class Light:
     """Measured once per portrait. Levels are 0..255, colours RGB."""
 
     skin: Array  # float32 [3], mean of bare skin
+    cheeks: Array  # float32 [2, 3], mean of the right and of the left one
     teeth: float  # level of a lit tooth
     grey: bool  # a black and white photo
     slope: float  # log ratio of the light on the two cheeks, + brighter on the image right
@@ -37,11 +38,16 @@ class Light:
         sclera = _sclera(photo, points)
         white = float(np.percentile(sclera @ LUMA, 70)) if len(sclera) else 0.0
         mean = skin.mean(axis=0)
-        right, left = (
-            float(np.mean([_patch(photo, points[v]).mean() for v in side])) for side in (_RIGHT_CHEEK, _LEFT_CHEEK)
+        cheeks = np.array(
+            [
+                np.mean([_patch(photo, points[v]).mean(axis=0) for v in side], axis=0)
+                for side in (_RIGHT_CHEEK, _LEFT_CHEEK)
+            ]
         )
+        right, left = cheeks.mean(axis=1)
         return cls(
             skin=mean.astype(np.float32),
+            cheeks=cheeks.astype(np.float32),
             teeth=float(np.clip(max(1.02 * bright, white), 50, 228)),
             grey=float(np.ptp(mean)) < _GREY_CHROMA,
             slope=float(np.clip(np.log((left + 8) / (right + 8)), -1, 1)),
