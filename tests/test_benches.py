@@ -136,6 +136,30 @@ def test_what_is_meant_at_rest_is_the_portrait(monkeypatch: pytest.MonkeyPatch) 
     assert not missed.reached and figures.Figure("ms", 3, 4, most=True).reached
 
 
+def test_tracks_are_compared_where_a_face_is_found_and_drift_is_told_from_expression(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    commands = bench("commands", monkeypatch)
+    rng = np.random.default_rng(0)
+    commanded = rng.normal(size=(40, 5))
+    seen = 0.5 * commanded + 3
+    seen[7] = np.nan
+    track = commands.Track(commanded, seen)
+    assert track.r == pytest.approx(np.ones(5)) and track.slope == pytest.approx(np.full(5, 0.5))
+    assert len(track.kept[0]) == 39 and (track.error > 0.1).all()
+
+    neutral = encode_face(BENCH.parent / "examples" / "portrait.jpg").vertices
+    way = rng.normal(size=neutral.shape)
+    way *= 0.02 / commands.TURN / np.sqrt((way**2).sum(1).mean())  # 2 % at TURN degrees
+    fits = []
+    for degrees, gap in rng.normal(size=(60, 2)) * (5, 0.1):
+        shape = neutral + degrees * way
+        shape[14, 1] -= gap
+        pose = rotation_matrix(degrees, *rng.normal(size=2))
+        fits.append(commands.HeadFit(pose, 100.0, np.zeros(3), shape, 0.0))
+    assert commands.drift_with_pitch(fits) == pytest.approx(2.0, abs=0.15)
+
+
 def test_signs_of_an_emotion(monkeypatch: pytest.MonkeyPatch) -> None:
     templates = bench("templates", monkeypatch)
     assert set(templates.SIGNS) == set(templates.SHOWN) == set(EMOTIONS) - {"neutral", "none"}
