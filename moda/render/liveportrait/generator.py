@@ -71,8 +71,33 @@ class Spade(nn.Module):
         self.affine = nn.Conv2d(hidden, 2 * channels, 3, padding=1)  # scale, then shift
 
     def forward(self, x: Tensor, feature: Tensor) -> Tensor:
-        """x: [B, C, H, W], normalised; feature: [B, F, h, w], repeated to the size of x."""
-        if feature.shape[2:] != x.shape[2:]:
-            feature = F.interpolate(feature, x.shape[2:])
-        scale, shift = self.affine(F.relu(self.shared(feature))).chunk(2, dim=1)
+        """x: [B, C, H, W], normalised; feature: [B, F, h, w], each place repeated to the size of x."""
+        steered = repeated_conv(self.shared, feature, times=x.shape[-1] // feature.shape[-1])
+        scale, shift = self.affine(F.relu(steered)).chunk(2, dim=1)
         return torch.addcmul(shift, x, scale)
+
+
+def repeated_conv(conv: nn.Conv2d, x: Tensor, times: int) -> Tensor:
+    """A 3 x 3 convolution, padded with zeros, of x [B, C, H, W] with each place repeated ``times`` along both sides.
+
+    Repeated places give equal products, so that each tap of the kernel is multiplied with x as it is, and the products
+    are added up as they meet: a ``times``-squared part of the multiplications. Returns [B, out, H times, W times].
+    """
+    if times == 1:
+        return conv(x)
+    kernel = conv.weight.permute(2, 3, 0, 1).flatten(0, 2)[..., None, None]  # [3 * 3 * out, C, 1, 1]
+    taps = F.conv2d(x, kernel).unflatten(1, (3, 3, -1))  # [B, 3 rows, 3 columns, out, H, W]
+    for axis in (-2, -1):
+        before, here, after = taps.unbind(1)  # of the kernel: they meet the place before, the place, the one after;
+        inside = before + here + after  # within the repetitions of a place, all three meet that place
+        first = neighbours(before, axis, -1) + here + after
+        last = before + here + neighbours(after, axis, 1)
+        taps = torch.stack([first, *[inside] * (times - 2), last], dim=axis).flatten(axis - 1, axis)
+    return taps if conv.bias is None else taps + conv.bias.view(-1, 1, 1)
+
+
+def neighbours(x: Tensor, axis: int, step: int) -> Tensor:
+    """x [..., H, W] with the place ``step`` (-1 or 1) further along ``axis`` (-2 or -1) in each place's stead, or 0."""
+    padding = [0, 0, 0, 0]
+    padding[2 * (-1 - axis) + (step > 0)] = 1
+    return F.pad(x, padding).narrow(axis, int(step > 0), x.shape[axis])
