@@ -164,8 +164,8 @@ class EyePatch:
         bare = np.median(photo[at[:, 1], at[:, 0]].astype(np.float32), axis=0)
         # The socket lies in the shadow of the brow; a lid that comes down comes out of it, towards the cheek's light.
         cheek = self._light.cheeks[0 if eye.iris == RIGHT_EYE.iris else 1]
-        shadow = 1 - smoothstep(float(bare @ LUMA) / max(float(cheek @ LUMA), 1.0), 0.6, 1.0)
-        bare = bare + (cheek - bare) * float(_OUT_OF_SHADOW * shadow)
+        shadow = 1 - ramp(float(bare @ LUMA) / max(float(cheek @ LUMA), 1.0), 0.6, 1.0)
+        bare = bare + (cheek - bare) * np.float32(_OUT_OF_SHADOW * shadow)
         darkness = 1 - smoothstep((skin @ LUMA) / max(float(bare @ LUMA), 1.0), 0.62, 0.92)
         skin += (bare - skin) * (0.25 + 0.5 * darkness)[..., None]
         skin += region.of(self._light.grain)
