@@ -50,7 +50,7 @@ def build(studio: Studio, concurrency: int = 1) -> gr.Blocks:
                         elem_id="picture", alt_text="the portrait",
                     )  # fmt: skip
                     outlines = gr.HTML(elem_id="outlines")
-                face = gr.Radio([], label="Which face speaks?", visible=False)
+                face = gr.Radio([], label="Which face speaks?", visible=False, elem_id="face")
                 seen = gr.HTML(message("a face from the front, mouth shut, works best"))
                 voice = gr.Audio(
                     label="Voice", type="filepath", sources=["upload", "microphone"], buttons=[], elem_id="voice"
@@ -66,21 +66,19 @@ def build(studio: Studio, concurrency: int = 1) -> gr.Blocks:
                         )
                         if path.is_file()
                     }
-            with gr.Column(scale=6, min_width=320):
                 emotion = gr.Radio(
                     [*LABELS, ("from the portrait", "auto")], value="neutral", label="Emotion", elem_id="emotion"
                 )
                 intensity = gr.Slider(0, 1, 1, step=0.05, label="Intensity")
                 rows, count = _timeline()
                 settings = _advanced()
+            with gr.Column(scale=6, min_width=320):
                 consent = gr.Checkbox(label=CONSENT, elem_id="consent")
                 with gr.Row():
                     speak = gr.Button("Speak", variant="primary", scale=3, min_width=120, elem_id="speak")
                     cancel = gr.Button("Cancel", interactive=False, scale=1, min_width=90, elem_id="cancel")
                 stage = gr.HTML(screen("Your video will appear here."), elem_id="stage")
-                video = gr.Video(
-                    label="Video", visible=False, autoplay=True, buttons=["download"], height=440, elem_id="video"
-                )
+                video = gr.Video(label="Video", visible=False, autoplay=True, buttons=[], elem_id="video")
                 with gr.Column(visible=False, elem_id="after") as after:
                     notes = gr.HTML()
                     with gr.Row(elem_classes="examples"):
@@ -94,8 +92,8 @@ def build(studio: Studio, concurrency: int = 1) -> gr.Blocks:
                         with gr.Tab("Motion"):
                             plot = gr.HTML(elem_id="plot")
                         with gr.Tab("Settings"):
-                            command = gr.Code(label="Command", language="shell", lines=2, interactive=False)
-                            record = gr.Code(label="JSON", language="json", max_lines=12, interactive=False)
+                            command = gr.Code(label="Command", language="shell", lines=2, wrap_lines=True, interactive=False)
+                            record = gr.Code(label="JSON", language="json", max_lines=12, wrap_lines=True, interactive=False)
                         with gr.Tab("Provenance"):
                             origin = gr.HTML()
         last = gr.State("")  # the name of the result that a swap starts from
@@ -134,7 +132,7 @@ def build(studio: Studio, concurrency: int = 1) -> gr.Blocks:
                 video: gr.Video(None, visible=False), after: gr.Column(visible=False),
                 speak: gr.Button(interactive=False), cancel: gr.Button(interactive=True),
             }  # fmt: skip
-            rest = {speak: gr.Button(interactive=True), cancel: gr.Button(interactive=False)}
+            idle: Update = {speak: gr.Button(interactive=True), cancel: gr.Button(interactive=False)}
             warnings: list[str] = []
             try:
                 result, pace = begin(), Pace()
@@ -143,7 +141,7 @@ def build(studio: Studio, concurrency: int = 1) -> gr.Blocks:
                     yield {stage: pace.show(step)}
                 report = studio.report(result)
             except ModaError as error:
-                yield {stage: screen(studio.tell(error), "error"), **rest}
+                yield {stage: screen(studio.tell(error), "error"), **idle}
                 return
             yield {
                 stage: gr.HTML(visible=False),
@@ -154,8 +152,8 @@ def build(studio: Studio, concurrency: int = 1) -> gr.Blocks:
                 save_motion: gr.DownloadButton(value=report.motion, visible=report.motion is not None),
                 plot: report.plot, command: report.command, record: json.dumps(result.settings, indent=2),
                 origin: message(*report.provenance),
-                **({last: result.name} if result.grid is None else {}),
-                **rest,
+                last: result.name if result.grid is None else gr.skip(),
+                **idle,
             }  # fmt: skip
 
         def speaks(given: Given) -> Iterator[Update]:
@@ -194,7 +192,7 @@ def build(studio: Studio, concurrency: int = 1) -> gr.Blocks:
         for button, (path, target) in samples.items():
             button.click(lambda path=str(path): path, None, target, **quick)
         inputs = {portrait, voice, consent, emotion, intensity, count, face, *settings.values(), *sum(rows, ())}
-        running = [speak.click(speaks, inputs, **slow)]
+        running: list[Any] = [speak.click(speaks, inputs, **slow)]
         running += [button.click(swap(label), [last, intensity, consent], **slow) for button, label in swaps.items()]
         cancel.click(
             lambda: (screen("Cancelled."), gr.Button(interactive=True), gr.Button(interactive=False)),
@@ -203,20 +201,21 @@ def build(studio: Studio, concurrency: int = 1) -> gr.Blocks:
         first = [str(path) if path.is_file() else None for path in (PORTRAIT, ENGLISH)]
         page.load(lambda: first, None, [portrait, voice], **quick)
         _interface(studio, concurrency)
-    return page
+    return page.queue(max_size=WAITING)
 
 
 def _portrait(**how: Any) -> gr.Image:
     """A picture that is handed over as it came: to look at it, and to complain, is for the pipeline."""
     picture = gr.Image(type="filepath", **how)
-    picture.preprocess = lambda payload: None if payload is None else payload.path
+    picture.preprocess = lambda payload: None if payload is None else payload.path  # type: ignore[method-assign]
     return picture
 
 
 def _timeline() -> tuple[list[tuple[gr.Number, gr.Dropdown, gr.Slider]], gr.State]:
     """The editor of what the face feels later on: rows of second, emotion and intensity, and how many of them count."""
     rows, lines = [], []
-    with gr.Accordion("Timeline: change the emotion on the way", open=False):
+    with gr.Accordion("Timeline", open=False):
+        gr.Markdown("Later emotions, each from a second on; the one above holds until then.", elem_classes="fine")
         count = gr.State(0)
         for number in range(1, ROWS + 1):
             with gr.Row(visible=False, elem_classes="timeline") as line:
@@ -249,14 +248,14 @@ def _emotion(first: str, intensity: float, later: list[tuple[float, str, float]]
     return ",".join([f"0:{begin}", *(f"{second:g}:{label}:{share:g}" for second, label, share in sorted(later))])
 
 
-def _advanced() -> dict[str, gr.components.Component]:
+def _advanced() -> dict[str, Any]:
     """The settings that few touch, by their names in TalkOptions."""
     plain = TalkOptions()
     with gr.Accordion("Advanced", open=False):
         with gr.Row():
             seed = gr.Number(plain.seed, precision=0, minimum=0, label="Seed", info="the same seed, the same video")
             dice = gr.Button("Roll the dice", size="sm", min_width=90, elem_classes="dice")
-        settings: dict[str, gr.components.Component] = {"seed": seed}
+        settings: dict[str, Any] = {"seed": seed}
         for line in (
             (("steps", 1, 20, 1, "of the sampler"), ("guidance", 0, 4, 0.1, "how hard speech is followed"),
              ("emotion_guidance", 0, 4, 0.1, "how hard emotion is followed")),

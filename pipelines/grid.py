@@ -50,8 +50,8 @@ def film_emotions(
     steered = None if options.head_from is None else load_motion(str(options.head_from)).frames[:, POSE]
     claim = None
     if options.provenance:
-        settings = {"emotion": f"all:{intensity:g}", "seed": options.seed, "mark": options.mark}
-        claim = Claim.of("talk", face, {"audio": voice.path}, settings)
+        settings = options.settings | {"emotion": f"all:{intensity:g}", "frame": "crop", "size": SIZE}
+        claim = Claim.of("talk", face, {"audio": voice.path, "head_from": options.head_from}, settings)
     film = Film(face, out, Framing("crop", SIZE, options.background), sound=voice.path, claim=claim, mark=options.mark)
     chunks = _with_one_head(_together(streams, begun), steered)
     yield from film.shoot(_SideBySide(head.renderer), chunks, total, head.space.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
     from contracts import Array, Motion
 
 WIDTH, LEFT = 720, 64  # units of the drawing; the margin holds the names
-HEIGHTS = {"mouth": 70, "lids": 46, "head": 90, "heard": 22}
-GAP, AXIS = 12, 20
+HEARD, GAP, AXIS, LINE = 22, 12, 20, 16  # heights: of the visemes, between strips, of the times, of a line of text
 POINTS = 900  # of a curve; a longer motion is drawn from the extremes of its stretches
 LETTER = 7.0  # width of one, about
 
@@ -24,29 +22,32 @@ LETTER = 7.0  # width of one, about
 def plot_motion(motion: Motion, visemes: Array | None = None) -> str:
     """SVG: inner-lip gap (OC), lids (OC, down is shut), pitch, yaw and roll (degrees); the strongest of ``visemes``
     [T, 15] below, where they are known. Its colours are those of the CSS variables --mouth, --lids, --pitch, --yaw and
-    --roll; a line of class "playhead" stands at 0, over ``data-seconds`` of time."""
+    --roll, and --shut for sounds that close the lips; a line of class "playhead" stands at 0, over ``data-seconds``."""
     frames, seconds = motion.frames, len(motion) / motion.fps
     angles = {name: frames[:, at].ravel() for name, at in (("pitch", PITCH), ("yaw", YAW), ("roll", ROLL))}
-    strips: list[tuple[str, str, dict[str, Array]]] = [
-        ("mouth", "mouth", {"mouth": lip_gap(frames)}),
-        ("lids", "lids", {"lids": frames[:, UPPER_LIDS].mean(axis=1)}),
-        ("head", "head, °", angles),
+    strips: list[tuple[float, str, dict[str, Array]]] = [
+        (70, "OC", {"mouth": lip_gap(frames)}),
+        (46, "OC", {"lids": frames[:, UPPER_LIDS].mean(axis=1)}),
+        (90, "°", angles),
     ]
     top, drawn = 4.0, []
-    for strip, name, curves in strips:
-        height = HEIGHTS[strip]
+    for height, unit, curves in strips:
         low = min(float(values.min()) for values in curves.values())
         high = max(float(values.max()) for values in curves.values())
         middle, span = (high + low) / 2, max(high - low, 1e-3)
         drawn.append(f'<rect x="{LEFT}" y="{top:.1f}" width="{WIDTH - LEFT}" height="{height}" class="strip"/>')
-        drawn.append(f'<text x="{LEFT - 8}" y="{top + height / 2:.1f}" class="name">{escape(name)}</text>')
-        for curve, values in curves.items():
+        scale = f"{low:.2f} to {high:.2f} {unit}" if unit == "OC" else f"{low:+.0f} to {high:+.0f}{unit}"
+        drawn.append(f'<text x="{WIDTH - 6}" y="{top + 9:.1f}" class="range">{scale}</text>')
+        for line, (curve, values) in enumerate(curves.items()):
             y = top + height / 2 - (values - middle) / span * (height - 8)
             drawn.append(f'<path d="{_path(y)}" style="stroke:var(--{curve})"><title>{curve}</title></path>')
+            place = top + height / 2 + LINE * (line - (len(curves) - 1) / 2)
+            colour = f'style="fill:var(--{curve})"'
+            drawn.append(f'<text x="{LEFT - 8}" y="{place:.1f}" class="name" {colour}>{curve}</text>')
         top += height + GAP
     if visemes is not None:
         drawn += _heard(visemes, top)
-        top += HEIGHTS["heard"] + GAP
+        top += HEARD + GAP
     for second in _ticks(seconds):
         x = LEFT + (WIDTH - LEFT) * second / seconds
         drawn.append(f'<text x="{x:.1f}" y="{top + 8:.1f}" class="tick">{second:g} s</text>')
@@ -70,7 +71,7 @@ def _path(y: Array) -> str:
 
 def _heard(visemes: Array, top: float) -> list[str]:
     """The strongest viseme of each frame as a band of boxes, named where the name fits."""
-    drawn = [f'<text x="{LEFT - 8}" y="{top + HEIGHTS["heard"] / 2:.1f}" class="name">heard</text>']
+    drawn = [f'<text x="{LEFT - 8}" y="{top + HEARD / 2:.1f}" class="name">heard</text>']
     at, unit = 0, (WIDTH - LEFT) / len(visemes)
     for index, run in groupby(visemes.argmax(axis=1)):
         n = sum(1 for _ in run)
@@ -78,10 +79,10 @@ def _heard(visemes: Array, top: float) -> list[str]:
         at += n
         if name == "sil":
             continue
-        box = f'<rect x="{x:.1f}" y="{top:.1f}" width="{width:.1f}" height="{HEIGHTS["heard"]}" class="viseme"/>'
+        box = f'<rect x="{x:.1f}" y="{top:.1f}" width="{width:.1f}" height="{HEARD}" class="viseme {name}"/>'
         text = ""
         if width > LETTER * len(name):
-            text = f'<text x="{x + width / 2:.1f}" y="{top + HEIGHTS["heard"] / 2:.1f}" class="heard">{name}</text>'
+            text = f'<text x="{x + width / 2:.1f}" y="{top + HEARD / 2:.1f}" class="heard">{name}</text>'
         drawn.append(f"<g><title>{name}</title>{box}{text}</g>")
     return drawn
 
