@@ -7,6 +7,7 @@ import pickle
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -22,10 +23,11 @@ from fixtures.make_liveportrait import (
     random_states,
 )
 from safetensors.torch import save_file
+from test_render import drawn_face
 from torch import Tensor
 
 from moda.checkpoint import WeightsError
-from moda.render.liveportrait import generator, warping
+from moda.render.liveportrait import LivePortraitRenderer, generator, warping
 from moda.render.liveportrait.checkpoint import NETWORKS, load_liveportrait, load_published, split_retargeting
 
 GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"
@@ -245,7 +247,7 @@ def test_the_published_shapes_are_known() -> None:
 
 
 @pytest.mark.slow
-def test_full_size_networks_load(tmp_path: Path) -> None:
+def test_full_size_networks_load_and_draw(tmp_path: Path) -> None:
     save_published(random_states(published_shapes(Widths()), torch.Generator().manual_seed(3)), tmp_path)
     networks = load_liveportrait(tmp_path)
     millions = {
@@ -255,5 +257,9 @@ def test_full_size_networks_load(tmp_path: Path) -> None:
         "appearance": 0.8, "motion": 28.1, "warping": 45.5, "generator": 55.4, "stitching": 0.0, "eyes": 0.1,
         "lips": 0.0,
     }  # fmt: skip
-    assert networks.appearance(torch.zeros(1, 3, 256, 256)).shape == (1, 32, 16, 64, 64)
-    assert networks.motion(torch.zeros(1, 3, 256, 256))["kp"].shape == (1, 63)
+    renderer = LivePortraitRenderer(networks)
+    portrait = renderer.prepare(drawn_face(), 512)
+    assert portrait.feature.shape == (1, 32, 16, 64, 64)
+    (frame,) = renderer.render(portrait, portrait.source.rows.numpy())
+    assert frame.shape == (512, 512, 3)
+    assert (np.abs(frame - portrait.photo.permute(1, 2, 0).numpy()) > 1).mean() > 0.1

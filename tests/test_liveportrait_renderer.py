@@ -18,7 +18,7 @@ from contracts import SourceFace
 from moda.render import RenderError
 from moda.render.liveportrait import LivePortrait, LivePortraitPortrait, LivePortraitRenderer
 from moda.render.liveportrait.checkpoint import load_published
-from moda.render.liveportrait.crop import cut, frame_grid, frame_mask, to_crop
+from moda.render.liveportrait.crop import cut, film_to_crop, frame_grid, frame_mask, openings, to_crop
 from moda.render.liveportrait.keypoints import (
     SPOKEN,
     KeypointMotion,
@@ -158,6 +158,30 @@ def test_the_crop_is_upright_and_as_large_as_published() -> None:
     side = 2.3 * 80
     expected = np.array([[1 / side, 0, 0.5 - 100 / side], [0, 1 / side, 0.5 - (115 - 0.125 * side) / side]])
     np.testing.assert_allclose(to_crop(landmarks), expected, atol=1e-9)
+
+
+def test_a_film_has_one_upright_crop(face: SourceFace) -> None:
+    points = face.landmarks[:, :2]
+    one = film_to_crop(points[None])
+    assert one[0, 1] == one[1, 0] == 0
+    assert one[0, 0] == one[1, 1]
+    turned = to_crop(points, 2.2, 0.1)  # about the same middle, and as large
+    np.testing.assert_allclose(np.hypot(*turned[:, 0]), one[0, 0])
+    middle = np.linalg.solve(turned[:, :2], 0.5 - turned[:, 2])
+    np.testing.assert_allclose(one[:, :2] @ middle + one[:, 2], [0.5, 0.5])
+    far = points + np.array([40, 0], np.float32)
+    mean = film_to_crop(np.stack([points, far, far, far]))
+    np.testing.assert_allclose(mean[:, :2] @ (middle + np.array([30, 0])) + mean[:, 2], [0.5, 0.5])
+
+
+def test_openings_are_heights_over_widths() -> None:
+    landmarks = np.zeros((2, 478, 3))
+    landmarks[:, [133, 362, 291], 0] = 10, 20, 40
+    landmarks[:, [145, 374, 14], 1] = [[4, 2, 10], [0, 0, 0]]
+    landmarks[:, :, 2] = np.arange(478)  # depth does not count
+    eyes, lips = openings(landmarks)
+    np.testing.assert_allclose(eyes, [[0.4, 0.1], [0, 0]], atol=1e-6)
+    np.testing.assert_allclose(lips, [[0.25], [0]], atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [300, 128])

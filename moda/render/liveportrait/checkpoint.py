@@ -39,21 +39,26 @@ BATCH_NORM_EPSILON = 1e-5
 
 def load_liveportrait(folder: str | Path) -> LivePortrait:
     """The networks in the published files under ``folder``, in float32, eval mode and on CPU. Raises WeightsError."""
-    states = {name: read_tensors(find(folder, name)) for name in NETWORKS}
     path = find(folder, RETARGETING)
-    return load_published(states | split_retargeting(read_tensors(path), str(path)))
+    small = split_retargeting(read_tensors(path), str(path))
+    paths = {name: find(folder, name) for name in NETWORKS}
+    return _load(lambda name: small[name] if name in small else read_tensors(paths[name]))  # one large one at a time
 
 
 def load_published(states: Mapping[str, State]) -> LivePortrait:
     """The networks of published state dicts, by the names of NETWORKS and ``stitching``, ``eye``, ``lip``; widths are
     read off the tensors. Raises WeightsError."""
-    appearance = load_appearance(states["appearance_feature_extractor"])
-    motion = load_motion_extractor(states["motion_extractor"])
-    warping = load_warping(states["warping_module"], appearance.volume, KEYPOINTS)
-    generator = load_generator(states["spade_generator"], warping.fourth.out_channels)
-    stitching = load_mlp(states["stitching"], "stitching", 2 * 3 * KEYPOINTS, 3 * KEYPOINTS + 2)
-    eyes = load_mlp(states["eye"], "eye", 3 * KEYPOINTS + 3, 3 * KEYPOINTS)
-    lips = load_mlp(states["lip"], "lip", 3 * KEYPOINTS + 2, 3 * KEYPOINTS)
+    return _load(states.__getitem__)
+
+
+def _load(state: Callable[[str], State]) -> LivePortrait:
+    appearance = load_appearance(state("appearance_feature_extractor"))
+    motion = load_motion_extractor(state("motion_extractor"))
+    warping = load_warping(state("warping_module"), appearance.volume, KEYPOINTS)
+    generator = load_generator(state("spade_generator"), warping.fourth.out_channels)
+    stitching = load_mlp(state("stitching"), "stitching", 2 * 3 * KEYPOINTS, 3 * KEYPOINTS + 2)
+    eyes = load_mlp(state("eye"), "eye", 3 * KEYPOINTS + 3, 3 * KEYPOINTS)
+    lips = load_mlp(state("lip"), "lip", 3 * KEYPOINTS + 2, 3 * KEYPOINTS)
     return LivePortrait(appearance, motion, warping, generator, stitching, eyes, lips).eval()
 
 

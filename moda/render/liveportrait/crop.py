@@ -15,7 +15,8 @@ import numpy as np
 if TYPE_CHECKING:
     from contracts import Array, SourceFace
 
-SCALE, RISE = 2.3, 0.125  # of a portrait; for driving video the published figures are 2.2 and 0.1
+SCALE, RISE = 2.3, 0.125
+FILM_SCALE, FILM_RISE = 2.2, 0.1  # of a driving video
 SIZE = 256  # px, of the picture that the networks see
 
 #: What bounds the 106 points: the cheeks and jaw from the height of the eyes down, the upper edges of the brows, and
@@ -46,6 +47,33 @@ def to_crop(landmarks: Array, scale: float = SCALE, rise: float = RISE) -> Array
     side = scale * (high - low).max()
     middle = (low + high) / 2 - (0, rise * side)
     return np.column_stack([axes / side, 0.5 - middle / side])
+
+
+def film_to_crop(landmarks: Array) -> Array:
+    """One crop for a whole driving video, as :func:`to_crop` gives it: not turned, the mean of the frames' squares.
+
+    landmarks: [T, 478, 2 or 3] px.
+    """
+    squares = []
+    for points in landmarks:
+        matrix = to_crop(points, FILM_SCALE, FILM_RISE)
+        side = 1 / np.hypot(*matrix[:, 0])
+        squares.append([*np.linalg.solve(matrix[:, :2], 0.5 - matrix[:, 2]), side])  # middle and side, px
+    x, y, side = np.mean(squares, axis=0)
+    return np.array([[1 / side, 0, 0.5 - x / side], [0, 1 / side, 0.5 - y / side]])
+
+
+def openings(landmarks: Array) -> tuple[Array, Array]:
+    """How far eyes and lips are open, as the retargeting networks have it: height over width.
+
+    landmarks: [T, 478, 2 or 3] px -> right and left eye [T, 2], lips [T, 1].
+    """
+    right, left, lips = (
+        np.linalg.norm(landmarks[:, top, :2] - landmarks[:, bottom, :2], axis=-1)
+        / (np.linalg.norm(landmarks[:, one, :2] - landmarks[:, other, :2], axis=-1) + 1e-6)
+        for top, bottom, one, other in ((159, 145, 33, 133), (386, 374, 263, 362), (13, 14, 61, 291))
+    )
+    return np.stack([right, left], axis=-1), lips[:, None]
 
 
 def cut(image: Array, matrix: Array, size: int = SIZE) -> Array:

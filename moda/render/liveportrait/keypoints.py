@@ -23,6 +23,8 @@ SPOKEN = {
     1: "xyz", 2: "xyz", 3: "y", 4: "y", 5: "z", 6: "xyz", 8: "z", 9: "yz", **dict.fromkeys(range(11, 21), "xyz"),
 }  # fmt: skip
 
+_SPOKEN = torch.tensor([[axis in SPOKEN.get(keypoint, "") for axis in "xyz"] for keypoint in range(21)])
+
 #: The published speech pipeline looks up a little in every frame: added to y of keypoints 11, 15 and 13, 16.
 LOOK_UP = {11: 0.0025, 15: 0.0025, 13: 0.00075, 16: 0.00075}
 
@@ -102,17 +104,11 @@ def spoken_keypoints(source: KeypointMotion, rows: Tensor, look_up: bool = False
     Returns [B, 21, 3].
     """
     driving = KeypointMotion.of_rows(source.canonical, rows)
-    expression = torch.where(_spoken(rows.device), driving.expression, source.expression)
+    expression = torch.where(_SPOKEN.to(rows.device, non_blocking=True), driving.expression, source.expression)
     if look_up:
         for keypoint, step in LOOK_UP.items():
             expression[:, keypoint, 1] += step
     return place(source.canonical, driving.rotation, expression, source.scale, driving.translation)
-
-
-def _spoken(device: torch.device) -> Tensor:
-    """bool [21, 3]."""
-    flags = [[axis in SPOKEN.get(keypoint, "") for axis in "xyz"] for keypoint in range(21)]
-    return torch.tensor(flags, device=device)
 
 
 def filmed_keypoints(source: KeypointMotion, rows: Tensor, first: Tensor | None = None) -> Tensor:
@@ -161,7 +157,7 @@ def retarget(network: KeypointMLP, source: Tensor, ratios: Tensor) -> Tensor:
 
     source: [1, 21, 3] the portrait's keypoints; ratios: opening over width; of the portrait's right and left eye and
     the one wanted, [B, 3], for the network of the eyes; of the portrait's lips and the one wanted, [B, 2], for that
-    of the lips.
+    of the lips. Over the scale, it can as well be added to the expression of a motion.
     """
     keypoints = source.expand(len(ratios), -1, -1)
     return network(torch.cat([keypoints.flatten(1), ratios], dim=1)).view_as(keypoints)

@@ -32,8 +32,7 @@ class LivePortrait(nn.Module):
     def place(self, device: str | torch.device, dtype: torch.dtype, channels_last: bool = False) -> LivePortrait:
         """Move to ``device``, and what makes pictures, which takes the time, to ``dtype``; for inference.
 
-        ``channels_last``: 2-D convolutions in the memory layout that vector units and tensor cores want; the 3-D ones
-        are slower in theirs on a CPU.
+        ``channels_last``: 2-D convolutions in the memory layout that tensor cores want. A CPU gains nothing by it.
         """
         self.to(device)
         for network in (self.appearance, self.warping, self.generator):

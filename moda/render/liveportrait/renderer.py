@@ -105,7 +105,7 @@ class LivePortraitRenderer:
     @torch.inference_mode()
     def _draw(self, portrait: LivePortraitPortrait, rows: Tensor) -> Tensor:
         """Motion [B, 70] -> uint8 [B, S, S, 3], on the device."""
-        driving = self.rule(portrait.source, rows.to(self.device))
+        driving = self.rule(portrait.source, rows.to(self.device, non_blocking=True))
         driving = stitch(self.networks.stitching, portrait.keypoints, driving)
         warped = self.networks.warping(portrait.feature, driving, portrait.keypoints)
         painted = self.networks.generator(warped).float()  # [B, 3, 512, 512] in 0..1
