@@ -27,7 +27,7 @@ from pipelines.credentials import (
     installation_credential,
     own_credential,
     signing_credential,
-)  # fmt: skip
+)
 
 if TYPE_CHECKING:
     from contracts import SourceFace
@@ -155,7 +155,6 @@ def sign(video: StrPath, claim: Claim) -> None:
 
 def _sign(source: BinaryIO, target: BinaryIO, kind: str, claim: Claim) -> Credential:
     """Write ``source``, of MIME type ``kind``, to ``target`` with a signed claim; what it is signed with."""
-    credential = signing_credential()
     software = {"name": "moda", "version": _version()}
     created = {
         "action": "c2pa.created",
@@ -174,6 +173,7 @@ def _sign(source: BinaryIO, target: BinaryIO, kind: str, claim: Claim) -> Creden
     try:
         import c2pa  # here, as a library that does not load must cost the signature and not the video
 
+        credential = signing_credential()
         info = c2pa.C2paSignerInfo(credential.algorithm.encode(), credential.chain, credential.key, None)
         with (
             c2pa.Context.from_dict(_SETTINGS) as context,
@@ -181,8 +181,10 @@ def _sign(source: BinaryIO, target: BinaryIO, kind: str, claim: Claim) -> Creden
             c2pa.Builder(manifest, context=context) as builder,
         ):
             builder.sign(signer, kind, source, target)
+    except SigningError:
+        raise
     except Exception as error:  # whatever it is, the video is there and not to be lost
-        raise SigningError(f"{credential.owner}: {error or type(error).__name__}") from error
+        raise SigningError(_one_line(error)) from error
     return credential
 
 
@@ -210,9 +212,12 @@ def verify(video: StrPath) -> Verdict:
         raise ProvenanceError(f"{video} cannot be read ({error.strerror}); check the path") from error
     except c2pa.C2paError as error:
         elsewhere = "what it claims lies on another machine, and that is not asked"
-        damaged = f"the file or what it claims is damaged ({error})"
+        damaged = f"the file or what it claims is damaged ({_one_line(error)})"
         return Verdict("invalid", reasons=(elsewhere if str(error).startswith("Remote:") else damaged,))
-    return _verdict(report, known)
+    try:
+        return _verdict(report, known)
+    except (KeyError, IndexError, TypeError, AttributeError):  # anybody may have written it
+        return Verdict("invalid", reasons=("what it claims is not in the form that it should have",))
 
 
 def _verdict(report: dict[str, Any], known: list[Credential]) -> Verdict:
@@ -260,6 +265,10 @@ def _known_credentials() -> list[Credential]:
             if (credential := find()) is not None:
                 known.append(credential)
     return known
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _version() -> str:

@@ -348,7 +348,7 @@ def test_bad_certificates_are_one_clear_line_before_any_work(tmp_path, monkeypat
         ((certificate, locked), "without a password"),
         ((certificate, authority(other)[1]), "is not that of the first certificate"),
         (authority(old, days=-1), "not today"),
-        (authority(plain, purpose=False), "own certificate"),  # not made for signing: C2PA's word
+        (authority(plain, purpose=False), "the certificate is invalid"),  # it lacks the purpose
         (authority(koblitz, ec.generate_private_key(ec.SECP256K1())), "none that C2PA signs with"),
     ]
     save_motion(tmp_path / "motion.npz", still(3))
@@ -462,13 +462,14 @@ def test_a_failed_signature_keeps_the_video_and_says_so(inputs, known_face, tmp_
     assert files(out.parent) == {"out.mp4"}
 
 
-@pytest.mark.parametrize("error", [RuntimeError("native"), OSError(28, "No space left on device"), MemoryError()])
-def test_whatever_fails_in_signing_leaves_the_file_as_it_was(video, plain, monkeypatch, error):
+@pytest.mark.parametrize("error", [RuntimeError("na\ntive"), OSError(28, "No space left on device"), MemoryError()])
+@pytest.mark.parametrize("where", ["c2pa.Builder.sign", "pipelines.provenance.signing_credential"])
+def test_whatever_fails_in_signing_leaves_the_file_as_it_was(video, plain, monkeypatch, where, error):
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(c2pa.Builder, "sign", fail)
-    with pytest.raises(SigningError):
+    monkeypatch.setattr(where, fail)
+    with pytest.raises(SigningError, match=r"na tive|No space left|MemoryError"):
         sign(video, CLAIM)
     assert video.read_bytes() == plain.read_bytes()
     assert files(video.parent) == {"out.mp4"}
