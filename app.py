@@ -31,7 +31,9 @@ EVERY = 0.2  # seconds between two signs of life; a stop takes effect at one
 WAITING = 32  # more are told to come back later
 CONSENT = "I have the right to use this face and this voice."
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-THEME = gr.themes.Soft(primary_hue="teal", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+THEME = gr.themes.Soft(
+    primary_hue="teal", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+).set(block_title_background_fill="none", block_title_text_color="*body_text_color", block_title_padding="0")
 RENDER = "render"  # the queue of what takes long
 Given = dict[gr.components.Component, Any]
 Update = dict[gr.blocks.Block, Any]
@@ -92,8 +94,12 @@ def build(studio: Studio, concurrency: int = 1) -> gr.Blocks:
                         with gr.Tab("Motion"):
                             plot = gr.HTML(elem_id="plot")
                         with gr.Tab("Settings"):
-                            command = gr.Code(label="Command", language="shell", lines=2, wrap_lines=True, interactive=False)
-                            record = gr.Code(label="JSON", language="json", max_lines=12, wrap_lines=True, interactive=False)
+                            command = gr.Code(
+                                label="Command", language="shell", lines=2, wrap_lines=True, interactive=False
+                            )
+                            record = gr.Code(
+                                label="JSON", language="json", max_lines=12, wrap_lines=True, interactive=False
+                            )
                         with gr.Tab("Provenance"):
                             origin = gr.HTML()
         last = gr.State("")  # the name of the result that a swap starts from
@@ -104,7 +110,7 @@ def build(studio: Studio, concurrency: int = 1) -> gr.Blocks:
                 return {seen: message(""), outlines: "", face: gr.Radio(visible=False)}
             try:
                 faces = studio.look(Path(path))
-            except ModaError as error:
+            except Exception as error:
                 return {seen: message(studio.tell(error), kind="error"), outlines: "", face: gr.Radio(visible=False)}
             usable = [judged for judged in faces if judged.source is not None]
             chosen = max(usable, key=lambda judged: judged.face.size).face.index if usable else None
@@ -121,7 +127,7 @@ def build(studio: Studio, concurrency: int = 1) -> gr.Blocks:
                 return message(f"up to {limits.seconds:g} s of speech; the scissors trim it")
             try:
                 return message(f"{studio.seconds(Path(path)):.1f} s of speech", kind="good")
-            except ModaError as error:
+            except Exception as error:
                 return message(studio.tell(error), kind="error")
 
         def perform(begin: Callable[[], Result]) -> Iterator[Update]:
@@ -140,7 +146,7 @@ def build(studio: Studio, concurrency: int = 1) -> gr.Blocks:
                     warnings += step.warnings
                     yield {stage: pace.show(step)}
                 report = studio.report(result)
-            except ModaError as error:
+            except Exception as error:
                 yield {stage: screen(studio.tell(error), "error"), **idle}
                 return
             yield {
@@ -253,20 +259,18 @@ def _advanced() -> dict[str, Any]:
     plain = TalkOptions()
     with gr.Accordion("Advanced", open=False):
         with gr.Row():
-            seed = gr.Number(plain.seed, precision=0, minimum=0, label="Seed", info="the same seed, the same video")
-            dice = gr.Button("Roll the dice", size="sm", min_width=90, elem_classes="dice")
+            seed = gr.Number(plain.seed, precision=0, minimum=0, label="Seed", min_width=130)
+            dice = gr.Button("Roll the dice", min_width=130, elem_classes="dice")
         settings: dict[str, Any] = {"seed": seed}
-        for line in (
-            (("steps", 1, 20, 1, "of the sampler"), ("guidance", 0, 4, 0.1, "how hard speech is followed"),
-             ("emotion_guidance", 0, 4, 0.1, "how hard emotion is followed")),
-            (("head_motion", 0, 2, 0.05, "0 is still"), ("blink_rate", 0, 2, 0.05, "0 is never")),
-            (("mouth", 0, 2, 0.05, "0 is shut"), ("expression", 0, 2, 0.05, "0 is at rest")),
-        ):  # fmt: skip
+        for pair in (
+            (("head_motion", "Head motion", 2, 0.05), ("blink_rate", "Blink rate", 2, 0.05)),
+            (("mouth", "Mouth", 2, 0.05), ("expression", "Expression", 2, 0.05)),
+            (("guidance", "Speech guidance", 4, 0.1), ("emotion_guidance", "Emotion guidance", 4, 0.1)),
+        ):
             with gr.Row():
-                for name, low, high, step, info in line:
-                    label = name.replace("_", " ").capitalize()
-                    value = getattr(plain, name)
-                    settings[name] = gr.Slider(low, high, value, step=step, label=label, info=info, min_width=130)
+                for name, label, high, step in pair:
+                    settings[name] = gr.Slider(0, high, getattr(plain, name), step=step, label=label, min_width=130)
+        settings["steps"] = gr.Slider(1, 20, plain.steps, step=1, label="Steps of the sampler")
         with gr.Row():
             framings = [("automatic", "auto"), ("whole picture", "full"), ("head crop", "crop")]
             settings["frame"] = gr.Radio(framings, value="auto", label="Frame", min_width=200)
@@ -307,7 +311,7 @@ def _interface(studio: Studio, concurrency: int) -> None:
             for step in _signs(studio.film(result)):
                 yield None, None, {"stage": step.stage, "done": step.done, "total": step.total}
             report = studio.report(result)
-        except ModaError as error:
+        except Exception as error:
             raise gr.Error(studio.tell(error), print_exception=False) from error
         yield str(result.video), report.motion, report.record
 
@@ -325,7 +329,7 @@ def _interface(studio: Studio, concurrency: int) -> None:
     def faces(portrait: str) -> list[dict[str, Any]]:
         try:
             return studio.list_faces(Path(portrait or ""))
-        except ModaError as error:
+        except Exception as error:
             raise gr.Error(studio.tell(error), print_exception=False) from error
 
     slow: dict[str, Any] = {"concurrency_id": RENDER, "concurrency_limit": concurrency}

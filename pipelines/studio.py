@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 import shutil
+import traceback
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -219,9 +220,12 @@ class Studio:
             for judged in self.look(portrait)
         ]  # fmt: skip
 
-    def tell(self, error: ModaError) -> str:
-        """An error as visitors should read it."""
-        return self.workspace.without_folders(str(error))
+    def tell(self, error: Exception) -> str:
+        """An error as visitors should read it. What is a fault of ours goes to stderr in full."""
+        if isinstance(error, ModaError):
+            return self.workspace.without_folders(str(error))
+        traceback.print_exception(error)
+        return "something went wrong here, which is a fault of moda; the log of the server says what"
 
     def _stamp(self, path: Path) -> int:
         self.workspace.use(path)
