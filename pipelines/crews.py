@@ -237,6 +237,7 @@ class RayActors:
 
     def _connect(self) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
+        os.environ.setdefault("RAY_worker_niceness", "0")  # on a busy machine its workers would starve with their 15
         terminate = signal.getsignal(signal.SIGTERM)
         try:
             self._ray.init(address=self.address, log_to_driver=False, logging_level="ERROR", include_dashboard=False)

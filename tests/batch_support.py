@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from contracts import ModaError
@@ -17,7 +18,7 @@ class Scribe:
     def __init__(self, device: str) -> None:
         self.device = device
 
-    def run(self, task: Task, progress) -> Outcome:
+    def run(self, task: Task, progress: Callable[[float], object] = lambda share: None) -> Outcome:
         what = Path(task.audio).stem
         progress(0.5)
         if what == "bad":

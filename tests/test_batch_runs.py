@@ -142,7 +142,7 @@ def test_an_interrupt_leaves_what_is_whole(folder):
 def ray():
     """Ray on this machine."""
     module = pytest.importorskip("ray", reason="ray is not installed: pip install -r requirements-ray.txt")
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
     module.init(
         address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
         runtime_env={"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}},  # where the stand-ins are
