@@ -30,6 +30,7 @@ DEPTH_FALLOFF = 0.50  # OC, from the depth of the oval to that of the pivot; sho
 MARGIN = 0.10  # of the side: where a pinned border holds back what is near it
 HAIR_MARGIN = 0.20  # the same where hair reaches the border: that much of it stretches
 HAIR_STRETCH, WALL_STRETCH = 0.25, 2.0  # OC of hair, and times the wall, that a head may leave behind stretched
+NECK_STRETCH = 0.30  # OC upwards: the shoulders stay on the lower border
 MAX_SLOPE = 2.0  # depth over width; steeper, the hidden side of a face smears when it turns into view
 FACE_VERTICES = 468  # of the triangulated mesh; the ten iris vertices carry no triangle
 _BACK_OF_FLIPPED = 30.0  # px: flipped triangles stay, behind; culling them leaves specks
@@ -216,11 +217,11 @@ def _gaps(matte: Array, chin: int) -> Array:
 
 def _room(inner: Sides, gaps: Array) -> Array:
     """How far the head may be shifted, float32 [2, 2] OC: away from a border there must be wall to stretch."""
-    left, top, right, bottom = (
+    left, top, right = (
         MAX_TRANSLATION if holds else min(MAX_TRANSLATION, HAIR_STRETCH + WALL_STRETCH * gap)
-        for holds, gap in zip((*inner[:3], True), gaps, strict=True)
+        for holds, gap in zip(inner[:3], gaps[:3], strict=True)
     )
-    return np.array([[right, top], [left, bottom]], np.float32)
+    return np.array([[right, top], [left, NECK_STRETCH]], np.float32)
 
 
 def _leeway(around: Array, size: int, inner: Sides, gaps: Array) -> tuple[Array, Array]:
