@@ -18,12 +18,13 @@ from contracts import SourceFace
 from moda.render import RenderError
 from moda.render.liveportrait import LivePortrait, LivePortraitPortrait, LivePortraitRenderer
 from moda.render.liveportrait.checkpoint import load_published
-from moda.render.liveportrait.crop import cut, film_to_crop, frame_grid, frame_mask, openings, to_crop
+from moda.render.liveportrait.crop import MIDDLE, cut, film_to_crop, frame_grid, frame_mask, openings, to_crop
 from moda.render.liveportrait.keypoints import (
     SPOKEN,
     KeypointMotion,
     filmed_keypoints,
     place,
+    retarget,
     rotation,
     spoken_keypoints,
 )
@@ -138,6 +139,16 @@ def test_relative_motion_starts_from_the_portrait() -> None:
     assert not torch.allclose(moved, filmed_keypoints(mine, later.rows), atol=0.1)
 
 
+def test_retargeting_can_be_written_into_the_motion(renderer: LivePortraitRenderer) -> None:
+    mine, rows = source(), source(1).rows
+    delta = retarget(renderer.networks.lips, mine.keypoints, torch.tensor([[0.1, 0.6]]))
+    assert delta.shape == (1, 21, 3)
+    assert delta.abs().max() > 0.01
+    written = rows.clone()
+    written[:, :63] += (delta / mine.scale[..., None]).flatten(1)
+    torch.testing.assert_close(filmed_keypoints(mine, written), filmed_keypoints(mine, rows) + delta, rtol=0, atol=1e-5)
+
+
 # ---- crop and seam -------------------------------------------------------------------------------------------------
 
 
@@ -156,8 +167,11 @@ def test_the_crop_is_upright_and_as_large_as_published() -> None:
     landmarks[[105, 152], 1] = 80, 150  # as high as 70, middle at 115
     landmarks[[61, 291], 1] = 130
     side = 2.3 * 80
-    expected = np.array([[1 / side, 0, 0.5 - 100 / side], [0, 1 / side, 0.5 - (115 - 0.125 * side) / side]])
-    np.testing.assert_allclose(to_crop(landmarks), expected, atol=1e-9)
+    x, y = 100, 115 - 0.125 * side
+    # The published matrix takes (x, y) to (256, 256) of 512 px, whose centres are whole numbers.
+    expected = np.array([[512 / side, 0, 256 - 512 * x / side], [0, 512 / side, 256 - 512 * y / side]])
+    expected[:, 2] += 0.5
+    np.testing.assert_allclose(to_crop(landmarks), expected / 512, atol=1e-9)
 
 
 def test_a_film_has_one_upright_crop(face: SourceFace) -> None:
@@ -167,11 +181,11 @@ def test_a_film_has_one_upright_crop(face: SourceFace) -> None:
     assert one[0, 0] == one[1, 1]
     turned = to_crop(points, 2.2, 0.1)  # about the same middle, and as large
     np.testing.assert_allclose(np.hypot(*turned[:, 0]), one[0, 0])
-    middle = np.linalg.solve(turned[:, :2], 0.5 - turned[:, 2])
-    np.testing.assert_allclose(one[:, :2] @ middle + one[:, 2], [0.5, 0.5])
+    middle = np.linalg.solve(turned[:, :2], MIDDLE - turned[:, 2])
+    np.testing.assert_allclose(one[:, :2] @ middle + one[:, 2], MIDDLE)
     far = points + np.array([40, 0], np.float32)
     mean = film_to_crop(np.stack([points, far, far, far]))
-    np.testing.assert_allclose(mean[:, :2] @ (middle + np.array([30, 0])) + mean[:, 2], [0.5, 0.5])
+    np.testing.assert_allclose(mean[:, :2] @ (middle + np.array([30, 0])) + mean[:, 2], MIDDLE)
 
 
 def test_openings_are_heights_over_widths() -> None:

@@ -59,7 +59,7 @@ def _load(state: Callable[[str], State]) -> LivePortrait:
     stitching = load_mlp(state("stitching"), "stitching", 2 * 3 * KEYPOINTS, 3 * KEYPOINTS + 2)
     eyes = load_mlp(state("eye"), "eye", 3 * KEYPOINTS + 3, 3 * KEYPOINTS)
     lips = load_mlp(state("lip"), "lip", 3 * KEYPOINTS + 2, 3 * KEYPOINTS)
-    return LivePortrait(appearance, motion, warping, generator, stitching, eyes, lips).eval()
+    return LivePortrait(appearance, motion, warping, generator, stitching, eyes, lips).eval().requires_grad_(False)
 
 
 # ---- files ---------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SCALE, RISE = 2.3, 0.125
 FILM_SCALE, FILM_RISE = 2.2, 0.1  # of a driving video
 SIZE = 256  # px, of the picture that the networks see
+MIDDLE = 0.5 + 0.5 / 512  # of the square's side: the published crop has 512 px and its middle at the centre of px 256
 
 #: What bounds the 106 points: the cheeks and jaw from the height of the eyes down, the upper edges of the brows, and
 #: nose and mouth, which stand out in profile.
@@ -46,7 +47,7 @@ def to_crop(landmarks: Array, scale: float = SCALE, rise: float = RISE) -> Array
     low, high = hull.min(0), hull.max(0)
     side = scale * (high - low).max()
     middle = (low + high) / 2 - (0, rise * side)
-    return np.column_stack([axes / side, 0.5 - middle / side])
+    return np.column_stack([axes / side, MIDDLE - middle / side])
 
 
 def film_to_crop(landmarks: Array) -> Array:
@@ -58,9 +59,9 @@ def film_to_crop(landmarks: Array) -> Array:
     for points in landmarks:
         matrix = to_crop(points, FILM_SCALE, FILM_RISE)
         side = 1 / np.hypot(*matrix[:, 0])
-        squares.append([*np.linalg.solve(matrix[:, :2], 0.5 - matrix[:, 2]), side])  # middle and side, px
+        squares.append([*np.linalg.solve(matrix[:, :2], MIDDLE - matrix[:, 2]), side])  # middle and side, px
     x, y, side = np.mean(squares, axis=0)
-    return np.array([[1 / side, 0, 0.5 - x / side], [0, 1 / side, 0.5 - y / side]])
+    return np.array([[1 / side, 0, MIDDLE - x / side], [0, 1 / side, MIDDLE - y / side]])
 
 
 def openings(landmarks: Array) -> tuple[Array, Array]:

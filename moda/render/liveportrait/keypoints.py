@@ -121,7 +121,7 @@ def filmed_keypoints(source: KeypointMotion, rows: Tensor, first: Tensor | None 
     driving = KeypointMotion.of_rows(source.canonical, rows)
     if first is None:
         return place(source.canonical, driving.rotation, driving.expression, source.scale, driving.translation)
-    start = KeypointMotion.of_rows(source.canonical, first)
+    start = KeypointMotion.of_rows(source.canonical, first.to(rows))
     return place(
         source.canonical,
         driving.rotation @ start.rotation.mT @ source.rotation,
@@ -157,7 +157,7 @@ def retarget(network: KeypointMLP, source: Tensor, ratios: Tensor) -> Tensor:
 
     source: [1, 21, 3] the portrait's keypoints; ratios: opening over width; of the portrait's right and left eye and
     the one wanted, [B, 3], for the network of the eyes; of the portrait's lips and the one wanted, [B, 2], for that
-    of the lips. Over the scale, it can as well be added to the expression of a motion.
+    of the lips. Divided by the scale, the result can be added to the expression of a motion instead.
     """
     keypoints = source.expand(len(ratios), -1, -1)
     return network(torch.cat([keypoints.flatten(1), ratios], dim=1)).view_as(keypoints)

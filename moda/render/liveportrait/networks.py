@@ -30,7 +30,7 @@ class LivePortrait(nn.Module):
         self.lips = lips
 
     def place(self, device: str | torch.device, dtype: torch.dtype, channels_last: bool = False) -> LivePortrait:
-        """Move to ``device``, and what makes pictures, which takes the time, to ``dtype``; for inference.
+        """Move to ``device``, and what makes pictures, which takes the time, to ``dtype``.
 
         ``channels_last``: 2-D convolutions in the memory layout that tensor cores want. A CPU gains nothing by it.
         """
@@ -40,4 +40,4 @@ class LivePortrait(nn.Module):
             for parameter in network.parameters() if channels_last else ():
                 if parameter.dim() == 4:
                     parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-        return self.eval().requires_grad_(False)
+        return self
