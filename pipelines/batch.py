@@ -27,6 +27,7 @@ from typing import Any
 from encoders.wav2vec import EMBEDDED as LISTENER
 from pipelines.crews import Crew, Died, Processes, RayActors, Ready, WorkerError
 from pipelines.manifest import Fault, Job, ManifestError, Plan, cross, read_manifest
+from pipelines.provenance import check_signing
 from pipelines.report import Entry, Report, ReportError
 from pipelines.talk import EMBEDDED as PERFORMER
 from pipelines.worker import Outcome, Task, file_hash
@@ -62,6 +63,7 @@ def run_batch(
         ManifestError: there are faults in the plan, and they are not to be skipped. Nothing was begun.
         ReportError: the folder cannot be used, as where another batch is at work in it.
         WorkerError: no worker can begin.
+        SigningError: videos are to be signed, and that does not work.
     """
     if plan.faults and not skip_bad and not Path(out).is_dir():
         raise ManifestError(plan.source, plan.faults)
@@ -69,6 +71,8 @@ def run_batch(
         faults = sorted((*plan.faults, *_conflicts(plan, report)), key=lambda fault: fault.line)
         if faults and not skip_bad:
             raise ManifestError(plan.source, faults)
+        if any(job.options.provenance for job in plan.jobs):
+            check_signing()  # once, and not with every video
         yield from _Run(plan, report, faults, crew or Processes()).steps()
 
 
@@ -116,6 +120,7 @@ class _Run:
                 yield self._end(self._entry(job, Outcome(error=f"{error.filename} cannot be read ({error.strerror})")))
                 continue
             if (entry := report.made(job.output, self.keys[job.line])) is not None:
+                entry = report.entries[entry.identity] = replace(entry, source=source, line=job.line)
                 yield replace(self._ended(entry), known=True)
             else:
                 todo.append(job)
@@ -138,14 +143,18 @@ class _Run:
                     job = running.pop(seat, None)
                     if isinstance(message, Ready | Outcome):
                         idle.add(seat)
-                    if job is not None and isinstance(message, Outcome):
-                        yield self._end(self._entry(job, message, attempts[job.line]), job)
-                    elif job is not None and isinstance(message, Died):
-                        if attempts[job.line] < ATTEMPTS:
-                            queue.put_back(job)
-                            continue
+                    else:
+                        idle.discard(seat)
+                    if job is None:
+                        continue
+                    if isinstance(message, Died) and attempts[job.line] < ATTEMPTS:
+                        queue.put_back(job)
+                        continue
+                    if isinstance(message, Died):
                         says = f"the worker died of it, {ATTEMPTS} times ({message.reason}); is there memory enough?"
-                        yield self._end(self._entry(job, Outcome(error=says), attempts[job.line]))
+                        message = Outcome(error=says)
+                    assert isinstance(message, Outcome)  # who is at work is not getting ready
+                    yield self._end(self._entry(job, message, attempts[job.line]), job)
                 while idle and queue:
                     seat = idle.pop()
                     job = running[seat] = queue.take(seat)
