@@ -66,7 +66,7 @@ class EyePatch:
         ball = self._look(x, y, gaze) * np.float32(1 - _LID_SHADOW * closure)
         blend(target, ball, soft_polygon(region, outline, 0.007 * unit) * opaque)
 
-        covered = ramp(closure, 0.02, 0.45)
+        covered = min(closure / 0.37, 1.0)  # whole before the lid speeds up, see lid_ratio
         if covered == 0:
             return
         edge = self._contour(moved, upper)
