@@ -54,10 +54,9 @@ def from_frame(motion: Array, k: int) -> Array:
 
 
 def most_neutral(motion: Array, among: list[int]) -> int:
-    """The frame of least expression, nearest to the median place and pose, and not in the middle of a movement."""
+    """The frame of least expression, nearest to the median place and pose."""
     odd = np.abs(motion[:, EXPRESSION]).max(1) / 0.1 + np.abs(motion[:, ROTATION]).max(1) / 5
     odd += np.linalg.norm(motion[:, TRANSLATION], axis=1) / 0.1
-    odd += np.linalg.norm(np.gradient(motion[:, TRANSLATION], axis=0), axis=1) / 0.02  # such a picture is blurred
     return min(among, key=lambda k: float(odd[k]))
 
 
