@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -27,6 +29,7 @@ from pipelines.batch import (
     run_batch,
 )
 from pipelines.cli import app
+from pipelines.crews import Died, Ready
 from pipelines.report import Entry, Report
 from pipelines.talk import TalkingHead, TalkOptions
 from pipelines.worker import Cache, Task, Worker, file_hash
@@ -166,6 +169,20 @@ def test_a_worker_that_dies_costs_one_retry(folder):
     assert (entries["x.mp4"].status, entries["x.mp4"].attempts) == ("done", 1)
     assert "died of it, 2 times (SIGKILL)" in entries["deadly.mp4"].error
     assert files(out) == {"once.mp4", "x.mp4", "report.jsonl"}
+
+
+def test_a_worker_that_dies_idle_is_replaced():
+    crew = Processes(1, worker=Scribe)
+    heard: list[object] = []
+    try:
+        crew.start(1)
+        while len(heard) < 3:
+            heard += [message for _, message in crew.wait()]
+            if len(heard) == 1:
+                os.kill(crew._seats[0].process.pid or 0, signal.SIGKILL)
+        assert heard == [Ready(), Died("SIGKILL"), Ready()]
+    finally:
+        crew.close()
 
 
 def test_workers_that_cannot_begin_end_the_batch(folder):
