@@ -33,7 +33,10 @@ CONSENT = "I have the right to use this face and this voice."
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 THEME = gr.themes.Soft(
     primary_hue="teal", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
-).set(block_title_background_fill="none", block_title_text_color="*body_text_color", block_title_padding="0")
+).set(
+    block_title_background_fill="none", block_title_text_color="*body_text_color", block_title_padding="0",
+    body_background_fill="*neutral_100", checkbox_border_color="*neutral_400", input_border_color="*neutral_200",
+)  # fmt: skip
 RENDER = "render"  # the queue of what takes long
 Given = dict[gr.components.Component, Any]
 Update = dict[gr.blocks.Block, Any]

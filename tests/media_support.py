@@ -64,3 +64,10 @@ def read_frames(path: Path) -> list[Array]:
 def files(folder: Path) -> set[str]:
     """Everything in a folder, hidden files too."""
     return set(os.listdir(folder))
+
+
+def synthetic_voice(path: Path, seconds: float) -> Path:
+    """A WAV with the sound of speech, as the doctor has it."""
+    from pipelines.doctor import synthetic_speech
+
+    return write_wav(path, synthetic_speech(seconds) / 32768)

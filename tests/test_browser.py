@@ -1,0 +1,224 @@
+"""The page in a real browser, with the real models: Debian's chromium, driven by playwright."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from media_support import PORTRAIT, synthetic_voice
+from PIL import Image, ImageDraw
+
+pytestmark = pytest.mark.slow
+ROOT = PORTRAIT.parents[1]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+PATIENCE = 120_000  # ms, on a busy machine
+#: Where screenshots go, if anywhere.
+SHOTS = os.environ.get("MODA_SCREENSHOTS")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("no chromium here: apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright here: make setup-dev")
+    with playwright.sync_playwright() as driver:
+        quiet = ["--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required"]
+        with driver.chromium.launch(executable_path=CHROMIUM, args=quiet) as browser:
+            yield browser
+
+
+@pytest.fixture(scope="module")
+def url(browser, tmp_path_factory):
+    """`moda app` in a process of its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = tmp_path_factory.mktemp("server") / "log"
+    command = [sys.executable, "-m", "pipelines.cli", "app", "--port", str(port), "--device", "cpu"]
+    with log.open("w") as file, subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file) as server:
+        try:
+            while True:
+                assert server.poll() is None, log.read_text()
+                with socket.socket() as probe:
+                    if probe.connect_ex(("127.0.0.1", port)) == 0:
+                        break
+                time.sleep(0.2)
+            yield f"http://127.0.0.1:{port}/"
+        finally:
+            server.terminate()
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.fixture
+def visit(browser, url):
+    """A page that has looked at the sample portrait, and every address that it asked for."""
+    contexts = []
+
+    def visited(width=1280, scheme="light"):
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        contexts.append(context)
+        context.set_default_timeout(PATIENCE)
+        page = context.new_page()
+        page.asked = []
+        page.on("request", lambda request: page.asked.append(request.url))
+        page.goto(url)
+        page.locator("svg.faces .chosen").wait_for()
+        page.get_by_text("s of speech").wait_for()
+        return page
+
+    yield visited
+    for context in contexts:
+        context.close()
+
+
+def give(page, place, file) -> None:
+    page.locator(place).get_by_role("button", name="Remove Image").or_(
+        page.locator(place).get_by_role("button", name="Clear")
+    ).first.click()
+    page.locator(f"{place} input[type=file]").first.set_input_files(file)
+
+
+def speak(page) -> None:
+    page.get_by_label("I have the right").check()
+    page.get_by_role("button", name="Speak", exact=True).click()
+
+
+def plays(page) -> float:
+    """Seconds the video has played, once it does."""
+    page.wait_for_function("document.querySelector('#video video')?.currentTime > 0.3")
+    return page.evaluate("document.querySelector('#video video').currentTime")
+
+
+def shoot(page, name) -> None:
+    if SHOTS:
+        page.screenshot(path=Path(SHOTS) / f"{name}.png", full_page=True)
+
+
+def test_upload_render_play_and_swap(visit, url, tmp_path):
+    page = visit()
+    voice = synthetic_voice(tmp_path / "voice.wav", seconds=3)
+    give(page, "#picture", PORTRAIT)
+    page.locator("svg.faces .chosen").wait_for()
+    give(page, "#voice", voice)
+    page.get_by_text("3.0 s of speech").wait_for()
+
+    begun = time.monotonic()
+    speak(page)
+    page.locator(".screen img").wait_for()
+    print(f"first frame after {time.monotonic() - begun:.2f} s")
+    assert plays(page) > 0
+    assert page.evaluate("document.querySelector('#video video').duration") == pytest.approx(3, abs=0.1)
+    assert page.locator("svg.motion path").count() == 5
+    before = page.evaluate("document.querySelector('#video video').currentSrc")
+
+    page.get_by_role("button", name="happiness", exact=True).click()
+    page.wait_for_function(
+        f"![null, undefined, '', {before!r}].includes(document.querySelector('#video video')?.currentSrc)"
+    )
+    assert plays(page) > 0
+    page.get_by_role("tab", name="Settings").click()
+    command = page.locator(".cm-content").first.inner_text().replace("\n", "")
+    assert "--emotion happiness" in command and "--head-from moda-neutral.npz" in command
+
+    page.get_by_role("button", name="all eight").click()
+    page.wait_for_function("document.querySelector('#video video')?.videoWidth == 1024")
+    assert plays(page) > 0
+    assert page.asked and all(address.startswith((url, "data:", "blob:")) for address in page.asked)
+
+
+def test_cancel_and_start_another_at_once(visit, tmp_path):
+    page = visit()
+    give(page, "#voice", synthetic_voice(tmp_path / "long.wav", seconds=60))
+    page.get_by_text("60.0 s of speech").wait_for()
+    speak(page)
+    page.locator(".screen img").wait_for()
+    begun = time.monotonic()
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_text("Cancelled.").wait_for()
+    give(page, "#voice", synthetic_voice(tmp_path / "short.wav", seconds=1))
+    page.get_by_text("1.0 s of speech").wait_for()
+    page.get_by_role("button", name="Speak", exact=True).click()
+    page.locator(".screen img").wait_for()
+    print(f"cancelled, and another begun, within {time.monotonic() - begun:.2f} s")
+    assert plays(page) > 0
+    assert page.evaluate("document.querySelector('#video video').duration") == pytest.approx(1, abs=0.1)
+
+
+def test_who_leaves_does_not_hold_up_others(visit, tmp_path):
+    first, second = visit(), visit()
+    give(first, "#voice", synthetic_voice(tmp_path / "long.wav", seconds=100))
+    first.get_by_text("100.0 s of speech").wait_for()
+    speak(first)
+    first.locator(".screen img").wait_for()
+    speak(second)
+    second.get_by_text("queue: 1/1").wait_for()
+    first.close()
+    second.locator(".screen img").wait_for()  # a hundred seconds of video would outlast our patience
+
+
+def test_a_cat_is_told_from_a_person(visit, tmp_path):
+    page = visit()
+    draw_cat().save(tmp_path / "cat.png")
+    give(page, "#picture", tmp_path / "cat.png")
+    page.get_by_role("alert").filter(has_text="no face was found").wait_for()
+    assert page.locator("svg.faces").count() == 0
+    speak(page)
+    page.locator("#stage [role=alert]").filter(has_text="no face was found").wait_for()
+
+
+def test_nothing_runs_without_consent(visit):
+    page = visit()
+    page.get_by_role("button", name="Speak", exact=True).click()
+    page.locator("#stage [role=alert]").filter(has_text="say first that you have the right").wait_for()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [380, 1280])
+def test_it_fits_and_can_be_used_by_keyboard(visit, width, scheme):
+    page = visit(width, scheme)
+    page.get_by_role("button", name="Timeline").click()
+    page.get_by_role("button", name="Add a row").click()
+    page.get_by_label("1. from second").wait_for()
+    page.get_by_role("button", name="Advanced").click()
+    page.get_by_label("Seed").wait_for()
+    shoot(page, f"page_{width}_{scheme}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width  # nothing sticks out at the side
+    unnamed = "e => !(e.labels?.length || e.ariaLabel || e.title || e.textContent.trim() || e.type == 'file')"
+    controls = "[...document.querySelectorAll('button, input, select, textarea')].filter(e => e.offsetParent)"
+    assert page.evaluate(f"{controls}.filter({unnamed}).map(e => e.outerHTML)") == []
+    page.get_by_label("neutral", exact=True).focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    assert page.get_by_label("sadness", exact=True).is_checked()
+    page.get_by_label("I have the right").focus()
+    page.keyboard.press("Space")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent").strip() == "Speak"
+    page.keyboard.press("Enter")
+    page.locator(".screen img").wait_for()
+    page.wait_for_timeout(500)
+    shoot(page, f"busy_{width}_{scheme}")
+    plays(page)
+    shoot(page, f"done_{width}_{scheme}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def draw_cat() -> Image.Image:
+    """A sitting cat, of ellipses."""
+    picture = Image.new("RGB", (512, 512), (225, 235, 240))
+    draw, fur = ImageDraw.Draw(picture), (125, 115, 110)
+    draw.ellipse((130, 260, 380, 540), fill=fur)
+    for x in (1, -1):
+        draw.polygon([(256 + at * x, y) for at, y in ((106, 190), (91, 60), (16, 140))], fill=fur)
+    draw.ellipse((140, 110, 372, 320), fill=fur)
+    for x in (205, 307):
+        draw.ellipse((x - 28, 160, x + 28, 200), fill=(200, 210, 60))
+        draw.ellipse((x - 6, 162, x + 6, 198), fill=(10, 10, 10))
+    draw.polygon([(244, 230), (268, 230), (256, 245)], fill=(230, 150, 150))
+    return picture
