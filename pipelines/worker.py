@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from moda.render import Background
     from pipelines.talk import Voice
 
-KEPT_FACES = 128 * 2**20  # bytes of pictures
+KEPT_FACES = 32 * 2**20  # bytes of pictures: the rows of a portrait mostly follow one another
 KEPT_VOICES = 256 * 2**20  # bytes of waveforms and features: about half an hour
 LONG = 600  # s: a longer recording is heard while it is spoken, every time anew
 SAY_EVERY = 0.5  # s between two words on the progress of a video
