@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -109,7 +110,7 @@ def _kind(step: Step) -> str:
     return "kept" if step.known else "made" if step.entry.status == "done" else "error"
 
 
-def _shown(steps: Any, lines: bool) -> Any:
+def _shown(steps: Iterator[Step], lines: bool) -> Iterator[Step]:
     """The steps, told to people or to programs as they come."""
     columns = (
         SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
