@@ -1,9 +1,9 @@
 """Is every gate of encoders/face.py hit by a real picture, and what passes? A table of pictures and what is said.
 
-    python bench/gates.py PORTRAIT... [--every 5]
+    python bench/gates.py PORTRAIT... [--every 10]
 
 PORTRAIT are pictures, videos (every few frames of them) or folders of both; of several faces each is judged. One
-picture is also shrunk, cut and doubled, and the face that is tilted most and the mouth that is open widest are drawn
+picture is also shrunk, cut and doubled, and the heads tilted and turned most and the mouth open widest are drawn
 further so by the renderer: people seldom pose like that. Measured: px between the outer eye corners (OC), pitch, yaw,
 gap of the lips and of the lids, misfit of the skull (OC).
 """
@@ -23,7 +23,7 @@ from figures import PICTURES, VIDEOS, Figure, draw, exact_frames, files, prepare
 from contracts import LIP_OPENING, ModaError
 from encoders.face import CHIN, INNER_LIPS, LIDS, MIN_SIZE, encode_face, list_faces
 from encoders.image import load_image
-from moda.motion import PITCH, channel
+from moda.motion import ROTATION, channel
 from moda.render import Framing
 
 if TYPE_CHECKING:
@@ -100,14 +100,16 @@ def cut(name: str, face: SourceFace) -> Iterator[tuple[str, Array]]:
 
 
 def drawn(faces: list[SourceFace]) -> Iterator[tuple[str, Array]]:
-    """The head that is tilted most, tilted further, and the mouth that is open widest, opened further."""
-    tilted, agape = max(faces, key=lambda face: abs(face.pose[0])), max(faces, key=gap)
-    motion = still(2)
-    motion[0, PITCH] = np.copysign(15, tilted.pose[0])
+    """The heads that are tilted and turned most, and the mouth that is open widest, each a good deal further."""
+    tilted, turned = (max(faces, key=lambda face: abs(face.pose[axis])) for axis in (0, 1))
+    motion = still(3)
+    motion[0, ROTATION.start] = np.copysign(15, tilted.pose[0])  # degrees
+    motion[1, ROTATION.start + 1] = np.copysign(15, turned.pose[1])
     for vertex, share in LIP_OPENING.items():
-        motion[1, channel(vertex, "y")] = share * 0.75
-    for name, face, row in (("tilted further", tilted, motion[:1]), ("opened further", agape, motion[1:])):
-        yield f"drawn: {name}", next(draw(prepare(face, 512), row))
+        motion[2, channel(vertex, "y")] = share * 0.75
+    further = (("tilted", tilted), ("turned", turned), ("opened", max(faces, key=gap)))
+    for row, (what, face) in enumerate(further):
+        yield f"drawn: {what} further", next(draw(prepare(face, 512), motion[row : row + 1]))
 
 
 def pictures(paths: list[Path], every: int) -> Iterator[tuple[str, Array]]:
