@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +38,9 @@ ARTICULATION_CHANNELS = 34
 #: The convolutions see 40 samples beyond a frame on either side (receptive field 720 for a hop of 640). The published
 #: chain reflects 20 of them and then, about the new edge, 20 more; so do we.
 _MARGINS = (20, 20)
+
+#: What checkpoints hold beyond the encoder: the heads of pre-training and of speech recognition.
+_HEADS = ("quantizer.", "project_q.", "project_hid.", "lm_head.")
 
 
 class EncoderError(ModaError):
@@ -155,7 +159,7 @@ class AudioEncoder:
 
     @classmethod
     def pretrained(cls, folder: Path, device: torch.device | str = "cpu") -> AudioEncoder:
-        """A wav2vec2 or HuBERT checkpoint in a local folder (transformers layout). Raises EncoderError.
+        """A wav2vec2 or HuBERT checkpoint in a local folder (transformers layout), strictly. Raises EncoderError.
 
         The base checkpoints normalise their first convolution over time, so their features depend a little on where
         the chunks of :meth:`stream` lie; the embedded encoder's do not.
@@ -163,12 +167,16 @@ class AudioEncoder:
         if not folder.is_dir():
             raise EncoderError(f"no audio encoder in {folder}: give the folder of a wav2vec2 or HuBERT checkpoint")
         try:
-            backbone = AutoModel.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, SafetensorError) as error:
+            backbone, info = AutoModel.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+        except (OSError, EOFError, KeyError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
             raise EncoderError(f"{folder} holds no model that loads: give a wav2vec2 or HuBERT checkpoint") from error
         if not isinstance(backbone, Wav2Vec2Model | HubertModel):
             kind = backbone.config.model_type
             raise EncoderError(f"{folder} holds a {kind} model: give a wav2vec2 or HuBERT checkpoint")
+        foreign = [name for name in info["unexpected_keys"] if not name.startswith(_HEADS)]
+        if wrong := sorted([*info["missing_keys"], *foreign]):
+            what = f"{len(wrong)} tensors are missing or no part of the network, {wrong[0]} first"
+            raise EncoderError(f"{folder} holds another model ({what}): give a wav2vec2 or HuBERT checkpoint")
         return cls(FrameAligned(backbone), device)
 
     @property

@@ -1,5 +1,5 @@
 """The command line: ``moda talk``, ``drive``, ``render``, ``batch``, ``verify``, ``faces``, ``doctor``, ``app``,
-``prepare``, ``train`` and ``evaluate``.
+``prepare``, ``train``, ``evaluate`` and ``weights``.
 
 Exit codes: 0 done, 1 a bad file or a failure (one line on stderr), 2 a bad command line, 130 stopped by Ctrl-C.
 """
@@ -26,6 +26,7 @@ from pipelines.cli_evaluate import evaluate
 from pipelines.cli_prepare import prepare
 from pipelines.cli_train import train
 from pipelines.cli_verify import verify
+from pipelines.cli_weights import weights
 
 if TYPE_CHECKING:
     from pipelines.render import Progress as Step
@@ -210,6 +211,7 @@ def doctor(device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or 
 
 
 app.add_typer(train, name="train")
+app.add_typer(weights, name="weights")
 app.command(cls=RayCommand)(batch)
 app.command(name="app")(serve)
 app.command()(prepare)

@@ -20,6 +20,7 @@ from contracts import FPS, SAMPLE_RATE
 from encoders.landmarker import load_model
 from encoders.media import audio_blocks
 from moda.motion import load_motion
+from pipelines.weights import summary
 
 if TYPE_CHECKING:
     from contracts import Array, Motion
@@ -45,6 +46,7 @@ def examine(device: str = "auto") -> Iterator[Finding]:
     yield _find("video and sound codecs", _codecs)
     yield _find("face model", lambda: f"{len(load_model()) / 1e6:.1f} MB, as expected")
     yield _find("audio encoder and motion generator", lambda: _networks(device))
+    yield _find("published weights", summary)
     yield _find("signing", _signing)
     yield _find("self-test", lambda: _self_test(device))
 
