@@ -203,9 +203,9 @@ def build(studio: Studio, concurrency: int = 1) -> gr.Blocks:
         inputs = {portrait, voice, consent, emotion, intensity, count, face, *settings.values(), *sum(rows, ())}
         running: list[Any] = [speak.click(speaks, inputs, **slow)]
         running += [button.click(swap(label), [last, intensity, consent], **slow) for button, label in swaps.items()]
-        cancel.click(
+        cancel.click(None, cancels=running, **quick).then(  # after it: or a last frame might be shown over the message
             lambda: (screen("Cancelled."), gr.Button(interactive=True), gr.Button(interactive=False)),
-            None, [stage, speak, cancel], cancels=running, **quick,
+            None, [stage, speak, cancel], **quick,
         )  # fmt: skip
         first = [str(path) if path.is_file() else None for path in (PORTRAIT, ENGLISH)]
         page.load(lambda: first, None, [portrait, voice], **quick)
