@@ -37,6 +37,10 @@ class RemoteFile:
     def name(self) -> str:
         return Path(self.path).name
 
+    @property
+    def in_lfs(self) -> bool:
+        return len(self.digest) == 64
+
 
 def look_up(repository: str, path: str, revision: str) -> RemoteFile:
     """Ask the hub for one file, once and without trying again. Raises HubError."""

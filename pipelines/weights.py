@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -25,7 +25,7 @@ from platformdirs import user_cache_path
 from contracts import ModaError
 from moda.files import replacing
 from pipelines import hub
-from pipelines.catalogue import CATALOGUE, Published, PublishedWeightsError, published
+from pipelines.catalogue import CATALOGUE, Published, PublishedFile, PublishedWeightsError, published
 
 VARIABLE = "MODA_WEIGHTS"
 RECORD = "weights.json"
@@ -100,13 +100,11 @@ def find_weights(name: str) -> Path:
 def read_record(name: str) -> Record | None:
     """Of weights that are here; None where they are not. Raises PublishedWeightsError for those that are damaged."""
     folder = weights_folder() / published(name).name
+    if not (folder / RECORD).is_file():
+        return None
     try:
         record = Record(**json.loads((folder / RECORD).read_text("utf-8")))
         whole = all((folder / file).stat().st_size == known["size"] for file, known in record.files.items())
-    except FileNotFoundError:
-        if not (folder / RECORD).is_file():
-            return None
-        whole = False
     except (OSError, ValueError, TypeError, KeyError):
         whole = False
     if not whole:
@@ -127,16 +125,15 @@ def verify_weights(name: str) -> Record:
     return record
 
 
+def here() -> list[str]:
+    """The names of the weights that are here, whole or damaged."""
+    return [name for name in CATALOGUE if (weights_folder() / name / RECORD).is_file()]
+
+
 def summary() -> str:
-    """Which weights are here, in one line, by their sizes."""
-
-    def state(name: str) -> str:
-        try:
-            return "here" if read_record(name) else "not here"
-        except PublishedWeightsError:
-            return "damaged"
-
-    return f"{', '.join(f'{name} {state(name)}' for name in CATALOGUE)} (none is needed; {weights_folder()})"
+    """Which weights are here, in one line. Raises PublishedWeightsError for those that are damaged."""
+    found = [name for name in here() if read_record(name)]
+    return f"{', '.join(found) or 'none'} in {weights_folder()}; none is needed"
 
 
 # ---- from the hub --------------------------------------------------------------------------------------------------
@@ -145,13 +142,24 @@ def summary() -> str:
 def look_up_weights(name: str) -> Download:
     """Ask the hub what a fetch would bring. Raises HubError, and PublishedWeightsError for other files than known."""
     weights = published(name)
-    revision, files = weights.revision or "main", []
+    revision, files = weights.revision or _fetched_revision(name) or "main", []
     for file in weights.files:
         files.append(hub.look_up(weights.repository, file.path, revision))
         revision = files[0].commit  # all of one commit
-        if file.sha256 not in (None, files[-1].digest) and len(files[-1].digest) == 64:
-            raise PublishedWeightsError(f"the hub has another {file.path} than is known; update moda")
+        if file.sha256 not in (None, files[-1].digest) and files[-1].in_lfs:
+            raise _unexpected(file)
     return Download(weights, tuple(files))
+
+
+def _fetched_revision(name: str) -> str | None:
+    """That of the first fetch, which a later one keeps to."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return json.loads((weights_folder() / name / RECORD).read_text("utf-8"))["revision"] or None
+    return None
+
+
+def _unexpected(file: PublishedFile) -> PublishedWeightsError:
+    return PublishedWeightsError(f"the hub has another {file.path} than is known, which is not taken; update moda")
 
 
 def fetch_weights(download: Download) -> Path:
@@ -165,8 +173,11 @@ def fetch_weights(download: Download) -> Path:
             f"free some, or set {VARIABLE} to another folder"
         )
     with _alone(weights.name):
-        for file in download.files:
-            hub.fetch(file, staged)
+        for known, file in zip(weights.files, download.files, strict=True):
+            path = hub.fetch(file, staged)
+            if not file.in_lfs and known.sha256 not in (None, hub.sha256(path)):
+                path.unlink()
+                raise _unexpected(known)
         for leftover in staged.glob(".*.part"):  # of other revisions
             leftover.unlink()
         return _install(staged, weights, download.revision)
@@ -181,7 +192,7 @@ def _staging(name: str) -> Path:
 
 
 def import_weights(folder: Path, name: str | None = None) -> Iterator[Imported]:
-    """Take over the weights found under ``folder``, all that are known or those of ``name``, one after the other.
+    """Take over the weights found under ``folder``, all that are known or those of ``name``; each as it is asked for.
 
     Files are known by their names, in the layouts in which they are published or all in one folder; a ``.pth`` or
     ``.bin`` may also be a ``.safetensors``. They are hard-linked where that goes, else copied. Raises a ModaError.
@@ -301,8 +312,3 @@ def _alone(name: str) -> Iterator[None]:
             yield
     except Timeout as error:
         raise PublishedWeightsError(f"{name} is being fetched or imported already; wait for that to end") from error
-
-
-def here() -> list[str]:
-    """The names of the weights that are here, whole or damaged."""
-    return [name for name in CATALOGUE if (weights_folder() / name / RECORD).is_file()]

@@ -221,6 +221,10 @@ def test_fetched_weights_are_pinned_recorded_and_found(hub: Hub, home: Path, gen
     assert result.exit_code == 0 and "is here and as recorded" in result.output
     assert len(hub.asked) == asked
 
+    (home / "moda" / "net-200.pth").write_bytes(b"damaged")
+    assert moda("weights", "fetch", "moda", "--yes").exit_code == 0
+    assert hub.asked[asked][1].endswith(f"@{COMMIT}")  # not what may be the newest by now
+
 
 def test_all_files_are_of_one_commit_and_git_hashes_are_checked(hub: Hub, tmp_path: Path) -> None:
     save_encoder(tmp_path / "files")
@@ -275,6 +279,23 @@ def test_a_hub_with_other_files_than_known_is_not_fetched_from(hub: Hub) -> None
         "the hub has another liveportrait/base_models/appearance_feature_extractor.pth than is known" in result.output
     )
     assert hub.gets() == []
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_what_git_holds_must_have_the_known_hash_too(
+    hub: Hub, right: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_encoder(tmp_path / "files", "wav2vec2")
+    entry, files = CATALOGUE["wav2vec2-base"], []
+    for file in entry.files:
+        content = hub.files[f"{entry.repository}/{file.path}"] = (tmp_path / "files" / file.name).read_bytes()
+        digest = hashlib.sha256(content if right or file.path != "config.json" else b"other").hexdigest()
+        files.append(replace(file, size=len(content), sha256=digest))
+    monkeypatch.setitem(CATALOGUE, entry.name, replace(entry, files=tuple(files)))
+    result = moda("weights", "fetch", "wav2vec2-base", "--yes")
+    assert result.exit_code == (0 if right else 1), result.output
+    assert ("the hub has another config.json than is known" in result.output) == (not right)
+    assert (read_record("wav2vec2-base") is not None) == right
 
 
 def test_fetched_files_that_do_not_load_are_not_here(
@@ -378,14 +399,14 @@ def test_listing_finding_and_verifying_ask_no_network(
             assert said in listing
     assert listing.count(": imported 2") == 3 and listing.count(": not here") == 1
     assert "size unknown" in listing and "sha256 unknown" in listing
-    assert "moda here, liveportrait here, chinese-hubert-base not here, wav2vec2-base here" in summary()
+    assert summary().startswith("moda, liveportrait, wav2vec2-base in ")
 
 
-def test_the_doctor_says_what_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_doctor_says_what_is_here(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for slow in ("_networks", "_self_test", "_signing"):
         monkeypatch.setattr(f"pipelines.doctor.{slow}", lambda *_: "")
     (finding,) = [finding for finding in examine() if finding.name == "published weights"]
-    assert finding.ok and "moda not here" in finding.detail and "none is needed" in finding.detail
+    assert finding.ok and finding.detail == f"none in {home}; none is needed"
 
 
 # ---- importing -----------------------------------------------------------------------------------------------------
@@ -564,7 +585,9 @@ def test_damage_is_seen_without_hashing(kept: Path, fault: str) -> None:
         (kept / "weights.json").write_text("{}")
     with pytest.raises(PublishedWeightsError, match="are damaged; `moda weights fetch moda`"):
         find_weights("moda")
-    assert "damaged" in moda("weights", "list").output and "moda damaged" in summary()
+    assert "moda: damaged" in moda("weights", "list").output
+    with pytest.raises(PublishedWeightsError, match="are damaged"):
+        summary()
     assert moda("weights", "verify").exit_code == 1
 
 
