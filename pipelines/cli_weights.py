@@ -27,18 +27,18 @@ def list_weights(
 
     console = Console(soft_wrap=True, highlight=False)
     for entry in CATALOGUE.values():
-        size = entry.size
+        size, revision, state = entry.size, entry.revision, "not here"
         try:
-            record = read_record(entry.name)
-            state = f"[green]{record.origin} {record.when[:10]}[/]" if record else "not here"
-            size = record.size if record else size
+            if record := read_record(entry.name):
+                size, revision = record.size, revision or record.revision
+                state = f"[green]{record.origin} {record.when[:10]}[/]"
         except PublishedWeightsError:
             state = "[red]damaged[/]"
         console.print(f"[bold]{entry.name}[/]: {state}")
         console.print(f"  {entry.purpose}; {megabytes(size)}; licence: {entry.licence}")
         if entry.remark:
             console.print(f"  [yellow]{escape(entry.remark)}[/]")
-        console.print(f"  huggingface.co/{entry.repository} at {entry.revision or 'the newest revision'}")
+        console.print(f"  huggingface.co/{entry.repository} at {revision or 'the newest revision'}")
         for file in entry.files if files else ():
             console.print(f"    {file.path}: {megabytes(file.size)}, sha256 {file.sha256 or 'unknown'}")
     console.print(f"kept in {escape(str(weights_folder()))}; MODA_WEIGHTS names another folder")

@@ -215,6 +215,7 @@ def test_fetched_weights_are_pinned_recorded_and_found(hub: Hub, home: Path, gen
     assert hub.gets() == [(f"lixinyizju/moda/moda/net-200.pth@{COMMIT}", "")]  # the commit that was looked up
     assert load_motion_generator(find_weights("moda")).config.hidden == 8
     assert sorted(path.name for path in home.iterdir()) == [".moda.lock", "moda"]
+    assert f"lixinyizju/moda at {COMMIT}" in moda("weights", "list").output
 
     asked = len(hub.asked)
     result = moda("weights", "fetch", "moda")  # nothing to agree to
