@@ -25,12 +25,13 @@ from pathlib import Path
 from typing import Any
 
 from encoders.wav2vec import EMBEDDED as LISTENER
+from moda.files import sha256
 from pipelines.crews import Crew, Died, Processes, RayActors, Ready, WorkerError
 from pipelines.manifest import Fault, Job, ManifestError, Plan, cross, read_manifest
 from pipelines.provenance import check_signing
 from pipelines.report import Entry, Report, ReportError
 from pipelines.talk import EMBEDDED as PERFORMER
-from pipelines.worker import Outcome, Task, file_hash
+from pipelines.worker import Outcome, Task
 
 __all__ = [
     "Entry", "ManifestError", "Plan", "Processes", "RayActors", "ReportError", "Step", "WorkerError", "cross",
@@ -179,7 +180,7 @@ class _Run:
     def _key(self, job: Job) -> str:
         """SHA-256 of all that a video depends on: contents of the files, settings, software. Raises OSError."""
         files = _inputs(job)
-        self.contents |= {path: file_hash(path) for path in files.values() if path not in self.contents}
+        self.contents |= {path: sha256(path) for path in files.values() if path not in self.contents}
         contents = {name: self.contents[path] for name, path in files.items()}
         settings = {name: value for name, value in _settings(job).items() if name not in ("head_from", "save_motion")}
         return hashlib.sha256(json.dumps([contents, settings, job.outputs, _software()]).encode()).hexdigest()
@@ -257,4 +258,4 @@ def _software() -> tuple[str, ...]:
         number = version("moda")
     except PackageNotFoundError:  # run from a checkout that is not installed
         number = ""
-    return number, file_hash(LISTENER), file_hash(PERFORMER)
+    return number, sha256(LISTENER), sha256(PERFORMER)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from encoders.face import FaceCandidate, FaceError, encode_face, list_faces
 from encoders.image import load_image
-from pipelines.provenance import sha256
+from moda.files import sha256
 
 if TYPE_CHECKING:
     from os import PathLike

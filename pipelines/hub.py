@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contracts import ModaError
+from moda.files import sha256
 
 LOOK_UP_TIMEOUT = 5.0  # seconds without an answer
 INSTEAD = "or fetch the files elsewhere and `moda weights import DIR`"
@@ -88,12 +89,6 @@ def has_digest(path: Path, digest: str) -> bool:
         return sha256(path) == digest
     content = path.read_bytes()  # what git holds is small
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == digest
-
-
-def sha256(path: Path) -> str:
-    """Of the content, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -6,7 +6,6 @@ without one are real. No network is asked.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from contracts import ModaError
-from moda.files import replacing
+from moda.files import replacing, sha256
 from pipelines.credentials import (
     Credential,
     Owner,
@@ -57,12 +56,6 @@ _SIGNERS = {"this installation": "this installation of moda", "own certificate":
 
 class ProvenanceError(ModaError):
     """A file that cannot be asked where it comes from."""
-
-
-def sha256(path: StrPath) -> str:
-    """Of a file, hex. Raises OSError."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)

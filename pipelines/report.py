@@ -22,8 +22,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from contracts import ModaError
-from moda.files import replacing
-from pipelines.worker import file_hash
+from moda.files import replacing, sha256
 
 REPORT, LOCK, HIDDEN = "report.jsonl", ".lock", ".batch-"
 
@@ -161,7 +160,7 @@ class Report:
                 stored = json.loads(aside.read_text("utf-8"))
                 entry, parts = Entry.from_json(stored["entry"]), [run / name for name in stored["parts"]]
                 named = zip(entry.hashes.items(), parts, strict=True)
-                self._move((name, p) for (name, digest), p in named if p.exists() and file_hash(p) == digest)
+                self._move((name, p) for (name, digest), p in named if p.exists() and sha256(p) == digest)
                 if self.made(entry.output, entry.key) is None and self._holds(entry):
                     self.add(entry)
         shutil.rmtree(run, ignore_errors=True)
@@ -169,7 +168,7 @@ class Report:
     def _holds(self, entry: Entry) -> bool:
         """Whether the files of an entry are still what it says they are."""
         files = {self.folder / name: digest for name, digest in entry.hashes.items()}
-        return all(path.is_file() and file_hash(path) == digest for path, digest in files.items())
+        return all(path.is_file() and sha256(path) == digest for path, digest in files.items())
 
     def _read(self) -> None:
         lines = self.path.read_text("utf-8", errors="replace").split("\n") if self.path.exists() else []

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
 from contracts import ModaError
-from moda.files import replacing
+from moda.files import replacing, sha256
 from pipelines import hub
 from pipelines.catalogue import CATALOGUE, Published, PublishedFile, PublishedWeightsError, published
 
@@ -117,7 +117,7 @@ def verify_weights(name: str) -> Record:
     folder, record = find_weights(name), read_record(name)
     assert record is not None
     for file, known in record.files.items():
-        if hub.sha256(folder / file) != known["sha256"]:
+        if sha256(folder / file) != known["sha256"]:
             raise PublishedWeightsError(
                 f"{folder / file} was changed since it was {record.origin}; `moda weights fetch {name}` replaces it"
             )
@@ -175,7 +175,7 @@ def fetch_weights(download: Download) -> Path:
     with _alone(weights.name):
         for known, file in zip(weights.files, download.files, strict=True):
             path = hub.fetch(file, staged)
-            if not file.in_lfs and known.sha256 not in (None, hub.sha256(path)):
+            if not file.in_lfs and known.sha256 not in (None, sha256(path)):
                 path.unlink()
                 raise _unexpected(known)
         for leftover in staged.glob(".*.part"):  # of other revisions
@@ -287,7 +287,7 @@ def _install(staged: Path, weights: Published, revision: str) -> Path:
         why = str(error).replace(f"{staged}{os.sep}", "")
         raise PublishedWeightsError(f"{weights.name} does not load: {why}") from error
     files: dict[str, dict[str, int | str]] = {
-        path.name: {"size": path.stat().st_size, "sha256": hub.sha256(path)}
+        path.name: {"size": path.stat().st_size, "sha256": sha256(path)}
         for path in sorted(staged.iterdir())
         if path.name != RECORD
     }

@@ -5,7 +5,6 @@ It runs where a crew puts it (pipelines.crews). This module is light: a process 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections import OrderedDict
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from contracts import SAMPLE_RATE, ModaError
+from moda.files import sha256
 
 if TYPE_CHECKING:
     from contracts import SourceFace
@@ -123,7 +123,7 @@ class Worker:
                         said = now
                         progress(step.done / step.total)
             made = [task.out] if options.save_motion is None else [task.out, options.save_motion]
-            hashes = tuple(file_hash(path) for path in made)
+            hashes = tuple(sha256(path) for path in made)
         except Exception as error:  # of one row: the others go on
             kind = "" if isinstance(error, ModaError) else f"{type(error).__name__}: "
             return Outcome(error=" ".join(f"{kind}{error}".split()), seconds=time.perf_counter() - start)
@@ -153,9 +153,3 @@ class Worker:
             return voice.waveform.nbytes + sum(part.nbytes for part in tensors if part is not None)
 
         return self._voices.get(audio, listen, size)
-
-
-def file_hash(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file, hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

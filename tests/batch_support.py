@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from contracts import ModaError
-from pipelines.worker import Outcome, Task, file_hash
+from moda.files import sha256
+from pipelines.worker import Outcome, Task
 
 
 class Scribe:
@@ -37,7 +38,7 @@ class Scribe:
         log = Path(task.portrait).parent / "log"
         with log.open("a") as file:
             file.write(f"{os.getpid()} {Path(task.portrait).stem} {what} {task.options['emotion']}\n")
-        return Outcome(frames=8, seconds=0.01, warnings=("small",), hashes=tuple(file_hash(path) for path in made))
+        return Outcome(frames=8, seconds=0.01, warnings=("small",), hashes=tuple(sha256(path) for path in made))
 
 
 class Lame:

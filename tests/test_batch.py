@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 import pipelines.batch
 import pipelines.worker
 from encoders.media import load_audio
+from moda.files import sha256
 from pipelines.batch import (
     ManifestError,
     Plan,
@@ -32,7 +33,7 @@ from pipelines.cli import app
 from pipelines.crews import Died, Ready
 from pipelines.report import Entry, Report
 from pipelines.talk import TalkingHead, TalkOptions
-from pipelines.worker import Cache, Task, Worker, file_hash
+from pipelines.worker import Cache, Task, Worker
 
 EMOTIONS = ("neutral", "fear")
 
@@ -81,7 +82,7 @@ def test_every_row_is_made_or_reported_and_nothing_else_is_left(folder):
     assert (out / "1.mp4").read_text() == "a.jpg x.wav fear"
     first, bad, third = (next(row for row in reported(out) if row["line"] == line) for line in (2, 3, 4))
     assert (first["status"], first["frames"], first["error"], first["attempts"]) == ("done", 8, "", 1)
-    assert first["hashes"] == {"1.mp4": file_hash(out / "1.mp4")} and first["warnings"] == ["small"]
+    assert first["hashes"] == {"1.mp4": sha256(out / "1.mp4")} and first["warnings"] == ["small"]
     assert first["settings"]["emotion"] == "fear" and first["settings"]["seed"] == 0
     assert (bad["status"], bad["error"], bad["hashes"]) == ("error", "the recording is bad", {})
     assert third["hashes"].keys() == {"deep/er/3.mp4", "deep/3.npz"}
@@ -369,7 +370,7 @@ def test_what_a_worker_keeps_changes_no_byte(tmp_path, speech, monkeypatch):
     head = TalkingHead("cpu")
     for number, each in enumerate(options[1:], 1):
         alone = head.make(PORTRAIT, speech, tmp_path / "alone.mp4", TalkOptions(**each))
-        assert outcomes[number].hashes == (file_hash(alone),)
+        assert outcomes[number].hashes == (sha256(alone),)
     bad = worker.run(Task(str(speech), str(speech), str(tmp_path / "bad.mp4"), {}))
     assert "is not a picture" in bad.error and not (tmp_path / "bad.mp4").exists()
     monkeypatch.setattr(pipelines.worker, "LONG", 0.1)  # it is then given to talk by its name
