@@ -184,9 +184,12 @@ def _sign(source: BinaryIO, target: BinaryIO, kind: str, claim: Claim) -> Creden
 def verify(video: StrPath) -> Verdict:
     """What an MP4 claims of where it comes from, and whether that holds.
 
-    Raises ProvenanceError: no such file, or no MP4.
+    Raises ProvenanceError: no such file, no MP4, or a C2PA library that does not load.
     """
-    import c2pa
+    try:
+        import c2pa
+    except (ImportError, OSError) as error:
+        raise ProvenanceError(f"the C2PA library does not load ({error}); reinstall c2pa-python") from error
 
     known = _known_credentials()
     trust = {"trust": {"user_anchors": "".join(credential.anchor for credential in known)}} if known else {}

@@ -22,7 +22,7 @@ from pipelines.faces import JudgedFace, judge_faces
 from pipelines.grid import film_emotions
 from pipelines.manifest import HINTS
 from pipelines.plot import plot_motion
-from pipelines.provenance import verify
+from pipelines.provenance import ProvenanceError, verify
 from pipelines.talk import OptionError, TalkOptions, Voice
 from pipelines.workspace import Limits, Workspace
 
@@ -197,7 +197,10 @@ class Studio:
 
     def report(self, result: Result) -> Report:
         """On a finished result."""
-        provenance = verify(result.video).lines
+        try:
+            provenance = verify(result.video).lines
+        except ProvenanceError as error:  # the video is there all the same
+            provenance = (str(error),)
         command, plot, motion = "", "", None
         if result.grid is None:
             command, motion = result.command, str(result.motion)

@@ -475,6 +475,15 @@ def test_whatever_fails_in_signing_leaves_the_file_as_it_was(video, plain, monke
     assert files(video.parent) == {"out.mp4"}
 
 
+def test_a_library_that_does_not_load_costs_the_signature_only(video, plain, monkeypatch):
+    monkeypatch.setitem(sys.modules, "c2pa", None)
+    with pytest.raises(SigningError):
+        sign(video, CLAIM)
+    with pytest.raises(ProvenanceError, match="reinstall c2pa-python"):
+        verify(video)
+    assert video.read_bytes() == plain.read_bytes()
+
+
 def test_a_place_where_no_key_can_be_kept_is_named(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "file"))
