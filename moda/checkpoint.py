@@ -1,6 +1,6 @@
 """Weights on disk: our own checkpoints, and the adapter for the published MoDA network.
 
-This is the only file in which foreign names appear.
+Only here do foreign names of the generator appear; those of the renderer stay in moda.render.liveportrait.checkpoint.
 """
 
 from __future__ import annotations
