@@ -285,7 +285,7 @@ def _advanced() -> dict[str, Any]:
             settings["mark"] = gr.Checkbox(plain.mark, label="Burn in a small visible mark")
         gr.Markdown(
             "Weights: `mmdit_lite`, embedded. Renderer: `mesh`, embedded, without weights. They are all that this "
-            "version can draw with; the README says how to train weights of your own.",
+            "version makes videos with; `moda weights list` shows those that it can only keep so far.",
             elem_classes="fine",
         )
     frame, size = settings["frame"], settings["size"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,10 +13,11 @@ from PIL import Image, ImageDraw, ImageFont
 from contracts import EMOTIONS, EmotionKey, EmotionTimeline
 from encoders.identity import encode_identity
 from encoders.media import frame_count
-from moda.motion import MOTION_DIM, POSE, load_motion
+from moda.motion import MOTION_DIM, POSE
 from moda.render import Framing
 from pipelines.provenance import Claim, check_signing
 from pipelines.render import Film, Progress, check_outputs
+from pipelines.talk import head_movement
 
 if TYPE_CHECKING:
     from contracts import Array, SourceFace
@@ -43,15 +45,16 @@ def film_emotions(
     total, identity = frame_count(len(voice.waveform)), encode_identity(face)
     timelines = (EmotionTimeline((EmotionKey(0.0, label, intensity),)) for label in LABELS)
     streams = [head.perform(voice.features, identity, timeline, options) for timeline in timelines]
+    asked = options.head_from
+    steered = None if asked is None else head_movement(Path(asked), head.space.name, total)
     begun: list[Array] = []
     for stream in streams:  # one by one, as it takes long enough to be stopped
         begun.append(next(stream))
         yield Progress("audio", len(begun) * 100 // len(streams), 100)
-    steered = None if options.head_from is None else load_motion(str(options.head_from)).frames[:, POSE]
     claim = None
     if options.provenance:
         settings = options.settings | {"emotion": f"all:{intensity:g}", "frame": "crop", "size": SIZE}
-        claim = Claim.of("talk", face, {"audio": voice.path, "head_from": options.head_from}, settings)
+        claim = Claim.of("talk", face, {"audio": voice.path, "head_from": asked}, settings)
     film = Film(face, out, Framing("crop", SIZE, options.background), sound=voice.path, claim=claim, mark=options.mark)
     chunks = _with_one_head(_together(streams, begun), steered)
     yield from film.shoot(_SideBySide(head.renderer), chunks, total, head.space.name)
@@ -62,15 +65,15 @@ class _SideBySide:
 
     def __init__(self, renderer: Renderer[Any]) -> None:
         self.space, self._renderer = renderer.space, renderer
+        self._bands = [_band(label) for label in LABELS]
 
     def prepare(self, face: SourceFace, size: int, background: Background = "still") -> Any:
         return self._renderer.prepare(face, size, background)
 
     def render(self, prepared: Any, frames: Array) -> Iterator[Array]:
         tiles = [self._renderer.render(prepared, np.ascontiguousarray(frames[:, k])) for k in range(frames.shape[1])]
-        bands = [_band(label) for label in LABELS]
-        for heads in zip(*tiles, strict=True):
-            named = [np.concatenate(pair) for pair in zip(heads, bands, strict=True)]  # [SIZE + BAND, SIZE, 3] each
+        for heads in zip(*tiles, strict=True):  # [SIZE, SIZE, 3] each
+            named = [np.concatenate(pair) for pair in zip(heads, self._bands, strict=True)]
             rows = [np.concatenate(named[at : at + COLUMNS], axis=1) for at in range(0, len(named), COLUMNS)]
             yield np.concatenate(rows)
 

@@ -173,7 +173,7 @@ class TalkingHead:
         total = frame_count(len(waveform))
         chunks = self.perform(speech, encode_identity(face), emotion, options)
         if options.head_from is not None:
-            chunks = _with_head(chunks, _head_movement(Path(options.head_from), self.space.name, total))
+            chunks = _with_head(chunks, head_movement(Path(options.head_from), self.space.name, total))
         claim = None
         if options.provenance:
             claim = Claim.of("talk", face, {"audio": sound, "head_from": options.head_from}, options.settings)
@@ -200,7 +200,7 @@ class TalkingHead:
         return Path(out)
 
 
-def _head_movement(path: Path, space: str, total: int) -> Array:
+def head_movement(path: Path, space: str, total: int) -> Array:
     """Scale, place and pose [total, 7] of a saved motion. Raises MotionError."""
     saved = load_motion(path)
     if saved.space != space or len(saved) != total:
