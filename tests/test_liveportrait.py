@@ -16,10 +16,8 @@ from fixtures.make_liveportrait import (
     TINY,
     TOLERANCE,
     States,
-    Widths,
     errors,
     load_golden,
-    published_shapes,
     random_states,
 )
 from safetensors.torch import save_file
@@ -29,6 +27,7 @@ from torch import Tensor
 from moda.checkpoint import WeightsError
 from moda.render.liveportrait import LivePortraitRenderer, generator, warping
 from moda.render.liveportrait.checkpoint import NETWORKS, load_liveportrait, load_published, split_retargeting
+from moda.render.liveportrait.shapes import Widths, published_shapes
 
 GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"
 needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no golden tensors at {GOLDEN}")

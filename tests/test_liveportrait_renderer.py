@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from fixtures.make_liveportrait import TINY, published_shapes, random_states
+from fixtures.make_liveportrait import TINY, random_states
 from test_render import drawn_face
 from torch import Tensor
 
@@ -29,6 +29,7 @@ from moda.render.liveportrait.keypoints import (
     spoken_keypoints,
 )
 from moda.render.liveportrait.renderer import compose
+from moda.render.liveportrait.shapes import published_shapes
 
 if TYPE_CHECKING:
     from contracts import Array

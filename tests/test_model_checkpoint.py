@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from fixtures.make_published import published_shapes
 from model_support import random_inputs, random_model
 from safetensors.torch import save_file
 
@@ -15,6 +14,7 @@ from moda.checkpoint import WeightsError, load_checkpoint, load_published, save_
 from moda.config import ModelConfig
 from moda.model import MMDiT
 from moda.motion import MotionSpace
+from moda.shapes import published_shapes
 
 SPACE = MotionSpace("mesh", torch.linspace(-1, 1, 70), torch.linspace(0.1, 2, 70), torch.linspace(0.2, 1, 70))
 GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fixtures.make_liveportrait import Widths, published_shapes, random_states
+from fixtures.make_liveportrait import random_states
 from fixtures.make_published import FIXTURE, load_golden
 from safetensors.torch import save_file
 from test_liveportrait import TINY as NARROW
@@ -25,6 +25,7 @@ from transformers import HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2ForP
 from typer.testing import CliRunner
 
 from moda.render.liveportrait.checkpoint import load_liveportrait
+from moda.render.liveportrait.shapes import Widths, published_shapes
 from pipelines import weights
 from pipelines.catalogue import CATALOGUE, PublishedWeightsError, load_motion_generator
 from pipelines.cli import app
