@@ -14,16 +14,25 @@ import av
 import cv2
 import numpy as np
 from av.error import FFmpegError
-from av.stream import Disposition
 
-from contracts import FPS, KEYPOINT_VERTICES
+from contracts import FPS, KEYPOINT_VERTICES, SAMPLE_RATE
 from encoders.face import DOMINANT, INNER_LIPS, MAX_FACES, SAME_FACE, find_faces
 from encoders.headfit import fit_head
 from encoders.landmarker import BLENDSHAPES, FaceLandmarker, Landmarks
-from encoders.track import LONGEST_GAP, NECK_PIVOT, ONLY_FILES, FaceFollower, VideoError, VideoUnreadable
+from encoders.media import audio_blocks
+from encoders.track import (
+    LONGEST_GAP,
+    MAX_MISFIT,
+    NECK_PIVOT,
+    FaceFollower,
+    VideoError,
+    VideoUnreadable,
+    damaged,
+    open_footage,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from av.container import InputContainer
     from av.video.stream import VideoStream
@@ -81,10 +90,7 @@ def watch(path: Path, *, progress: Callable[[float], object] | None = None) -> F
     rows: list[dict[str, Array | float]] = []
     damaged = False
     try:
-        with av.open(str(path), options=ONLY_FILES) as container, FaceLandmarker(max_faces=MAX_FACES) as landmarker:
-            stream = next((s for s in container.streams.video if not s.disposition & Disposition.attached_pic), None)
-            if stream is None:
-                raise VideoUnreadable(f"{path.name} has no picture in it")
+        with open_footage(path) as (container, stream), FaceLandmarker(max_faces=MAX_FACES) as landmarker:
             fps = float(stream.average_rate or FPS)
             if fps < SLOWEST:
                 raise TooFewPictures(f"{path.name} has {fps:.3g} pictures a second; {SLOWEST:.0f} are needed")
@@ -102,6 +108,56 @@ def watch(path: Path, *, progress: Callable[[float], object] | None = None) -> F
     several = np.array([bool(row.pop("several")) for row in rows])
     tracks = {name: np.array([row[name] for row in rows], np.float32) for name in rows[0]}
     return Footage(**tracks, several=_between_checks(several), fps=fps, damaged=damaged)
+
+
+class Pictures:
+    """The pictures of a driving video at exactly 25 a second, uint8 [H, W, 3] RGB upright; one at a time, and as often
+    as they are iterated over.
+
+    Raises VideoMissing, VideoUnreadable or AudioError.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.damaged: str | None = None  # once iterated over: what to say of a file that ends before it should
+        try:
+            with open_footage(path) as (container, _):
+                self.has_audio = bool(container.streams.audio)
+                self.expected = round(FPS * (container.duration or 0) / av.time_base)  # 0: the file does not say
+            if self.has_audio:
+                next(audio_blocks(path, SAMPLE_RATE))
+        except (FFmpegError, OSError) as error:
+            raise self._unreadable(error) from error
+
+    def __iter__(self) -> Iterator[Array]:
+        tick = 0
+        try:
+            with open_footage(self.path) as (container, stream):
+                for frame in nearest(_decode(container, stream, self.path.name)):
+                    yield upright(frame)
+                    tick += 1
+        except (FFmpegError, OSError) as error:
+            if not tick:
+                raise self._unreadable(error) from error
+            self.damaged = damaged(self.path, tick / FPS)
+
+    def _unreadable(self, error: Exception) -> VideoUnreadable:
+        return VideoUnreadable(f"{self.path.name} cannot be read as a video ({error}); convert it to MP4")
+
+
+def follow(pictures: Iterable[Array]) -> Iterator[Array | None]:
+    """Landmarks float32 [478, 3] px of the face in each picture of 25 a second; None where there is none, or none that
+    is believed. Of several faces the one largest at the start is followed."""
+    with FaceLandmarker(max_faces=MAX_FACES) as landmarker:
+        follower = FaceFollower(landmarker)
+        for tick, picture in enumerate(pictures):
+            face = follower.find(tick / FPS, picture)
+            yield None if face is None or fit_head(face.points).rms > MAX_MISFIT else face.points
+
+
+def upright(frame: av.VideoFrame) -> Array:
+    """The picture, uint8 [H, W, 3] RGB."""
+    return np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
 
 
 def nearest(frames: Iterator[tuple[float, Item]]) -> Iterator[Item]:
@@ -145,7 +201,7 @@ def _look(frames: Iterator[av.VideoFrame], landmarker: FaceLandmarker) -> Iterat
             yield row | {"change": 0.0, "face_change": 0.0}
             continue
         earlier, earlier_thumb = image, thumb
-        image = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+        image = upright(frame)
         thumb = cv2.cvtColor(cv2.resize(image, THUMBNAIL, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
         first = before is None or image.shape != earlier.shape
         change = np.inf if first else float(cv2.absdiff(thumb, earlier_thumb).mean())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,18 +90,11 @@ def track_video(path: str | Path, *, progress: Callable[[float], object] | None 
     VideoMissing, VideoUnreadable, NoFaceInVideo, AudioError or FaceModelError.
     """
     path = Path(path)
-    if os.path.isdir(path):  # not path.is_dir, which raises where the name is too long
-        raise VideoMissing(f"{path} is a folder; name one video file in it")
-    if not os.path.isfile(path):
-        raise VideoMissing(f"there is no video {path}; check the path")
     times: list[float] = []
     samples: list[Array] = []
     warnings: list[str] = []
     try:
-        with av.open(str(path), options=ONLY_FILES) as container, FaceLandmarker(max_faces=MAX_FACES) as landmarker:
-            stream = next((s for s in container.streams.video if not s.disposition & Disposition.attached_pic), None)
-            if stream is None:
-                raise VideoUnreadable(f"{path.name} has no picture in it; name a video that shows a face")
+        with open_footage(path) as (container, stream), FaceLandmarker(max_faces=MAX_FACES) as landmarker:
             has_audio = bool(container.streams.audio)
             if has_audio:
                 next(audio_blocks(path, SAMPLE_RATE))
@@ -117,16 +111,41 @@ def track_video(path: str | Path, *, progress: Callable[[float], object] | None 
     except (FFmpegError, OSError) as error:
         if not samples:
             raise VideoUnreadable(f"{path.name} cannot be read as a video ({error}); convert it to MP4") from error
-        warnings.append(f"{path.name} is damaged after {times[-1]:.1f} s: the rest is left out")
+        warnings.append(damaged(path, times[-1]))
     if len(samples) < 2:
         raise VideoUnreadable(f"{path.name} is a still picture, not a video; name a video that shows a face")
     tracks, missing = _resample(np.array(times), np.stack(samples))
+    warnings += check_faces(path, missing)
+    motion = Motion(_relative(hold(tracks, missing), missing))
+    return motion, TrackInfo(has_audio, int(missing.sum()), tuple(warnings))
+
+
+@contextmanager
+def open_footage(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The file and the stream of its pictures. Raises VideoMissing, VideoUnreadable, FFmpegError or OSError."""
+    if os.path.isdir(path):  # not path.is_dir, which raises where the name is too long
+        raise VideoMissing(f"{path} is a folder; name one video file in it")
+    if not os.path.isfile(path):
+        raise VideoMissing(f"there is no video {path}; check the path")
+    with av.open(str(path), options=ONLY_FILES) as container:
+        stream = next((s for s in container.streams.video if not s.disposition & Disposition.attached_pic), None)
+        if stream is None:
+            raise VideoUnreadable(f"{path.name} has no picture in it; name a video that shows a face")
+        yield container, stream
+
+
+def damaged(path: Path, second: float) -> str:
+    """What to say of a file that cannot be decoded to its end."""
+    return f"{path.name} is damaged after {second:.1f} s: the rest is left out"
+
+
+def check_faces(path: Path, missing: Array) -> list[str]:
+    """What to say of the frames in which no face is, bool [T]. Raises NoFaceInVideo if that is all."""
     if missing.all():
         raise NoFaceInVideo(f"no face was found in {path.name}; use a video that shows one face from the front")
-    if max(map(len, _runs(missing)), default=0) > BRIDGED:
-        warnings.append(f"no face in {missing.sum()} of {len(missing)} frames: the motion is held there")
-    motion = Motion(_relative(_fill(tracks, missing), missing))
-    return motion, TrackInfo(has_audio, int(missing.sum()), tuple(warnings))
+    if max(map(len, _runs(missing)), default=0) <= BRIDGED:
+        return []
+    return [f"no face in {missing.sum()} of {len(missing)} frames: the motion is held there"]
 
 
 def _frames(container: InputContainer, stream: VideoStream) -> Iterator[tuple[float, Array]]:
@@ -201,8 +220,9 @@ def _resample(times: Array, samples: Array) -> tuple[Array, Array]:
     return tracks, share < 1 - 1e-6
 
 
-def _fill(tracks: Array, missing: Array) -> Array:
-    """Missing frames, which come interpolated, replaced in long runs by the last frame before (or first after)."""
+def hold(tracks: Array, missing: Array) -> Array:
+    """Tracks [T, C] with the ``missing`` frames, bool [T], which come interpolated, replaced in long runs by the last
+    frame before (or first after)."""
     filled = tracks.copy()
     for run in _runs(missing):
         if len(run) > BRIDGED:
