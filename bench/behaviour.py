@@ -30,8 +30,8 @@ from moda.knobs import Knobs
 from moda.motion import LIDS, LIPS, ROTATION, lip_gap
 from moda.sampler import SamplerConfig
 from pipelines.metrics import blinks
+from pipelines.models import EMBEDDED
 from pipelines.perform import perform
-from pipelines.talk import EMBEDDED
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 PARTS = {"lips": LIPS, "brows": slice(51, 63), "lids": LIDS, "head": ROTATION}

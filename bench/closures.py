@@ -31,7 +31,7 @@ from moda.motion import lip_gap
 from moda.sampler import SamplerConfig, sample
 from pipelines.corpus import Clip, load_corpus, part
 from pipelines.metrics import closure_auc, closures, correlation, speech_frames
-from pipelines.talk import EMBEDDED as MOTION
+from pipelines.models import EMBEDDED as MOTION
 from pipelines.train import teacher_labels
 
 THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6)

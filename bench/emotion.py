@@ -61,7 +61,7 @@ class Look:
 def speak(head: TalkingHead, waveform: Array, identity: Array, emotion: str, intensity: float = 1.0) -> Array:
     """Motion [T, 70] of a face that speaks with an emotion; chance is the same each time."""
     timeline = EmotionTimeline((EmotionKey(0.0, emotion, intensity),))
-    return np.concatenate(list(head.perform(head.listener.stream(waveform), identity, timeline)))
+    return np.concatenate(list(head.perform(head.models().listener.stream(waveform), identity, timeline)))
 
 
 class Portrait:
@@ -71,7 +71,7 @@ class Portrait:
         self.head, self.waveform, self.landmarker, self.templates = head, waveform, landmarker, templates
         face = encode_face(path)
         self.name, self.identity = path.stem, encode_identity(face)
-        self.prepared = head.renderer.prepare(face, SIZE)
+        self.prepared = head.models().renderer.prepare(face, SIZE)
         self.still = speak(head, waveform, self.identity, "neutral")
         self.neutral = self._look(self.still)
 
@@ -99,7 +99,7 @@ class Portrait:
         return "towards" if max(scores[index], outright.scores[index] - before.scores[index]) > MOVED else "no"
 
     def _look(self, motion: Array) -> Look:
-        frames = list(self.head.renderer.render(self.prepared, motion[STRIDE // 2 :: STRIDE]))
+        frames = list(self.head.models().renderer.render(self.prepared, motion[STRIDE // 2 :: STRIDE]))
         found = [face for frame in frames for face in self.landmarker.detect(frame)[:1]]
         if not found:
             raise ModaError("no face is found in what was rendered")

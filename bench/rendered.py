@@ -43,11 +43,11 @@ def longest(clips: list[Clip], count: int) -> list[Clip]:
 
 def film(head: TalkingHead, face: SourceFace, motion: Array, size: int) -> Array:
     """Motion [T, 70] drawn, encoded and tracked again: [T', 70], T' within a frame of T."""
-    prepared = head.renderer.prepare(face, size)
+    prepared = head.models().renderer.prepare(face, size)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rendered.mp4"
         with open_video(path) as video:
-            for frame in head.renderer.render(prepared, motion):
+            for frame in head.models().renderer.render(prepared, motion):
                 video.write(frame)
         return track_video(path)[0].frames
 
@@ -70,7 +70,9 @@ def main() -> None:
         waveform = clip.waveform[: frames * SAMPLES_PER_FRAME]
         speech = speech_frames(waveform)
         for name, face in faces.items():
-            commanded = np.concatenate(list(head.perform(head.listener.stream(waveform), encode_identity(face))))
+            commanded = np.concatenate(
+                list(head.perform(head.models().listener.stream(waveform), encode_identity(face)))
+            )
             tracked = film(head, face, commanded, arguments.size)
             n = min(frames, len(tracked))
             real = (clip.motion[:n], speech[:n], clip.valid[:n])

@@ -61,7 +61,7 @@ def speech(face: SourceFace, frames: int) -> Array:
     """Motion [frames, 70] of the bundled recording."""
     head = TalkingHead("cpu")
     waveform = load_audio(EXAMPLES / "voice_en.wav")[: frames * SAMPLES_PER_FRAME]
-    return np.concatenate(list(head.perform(head.listener.stream(waveform), encode_identity(face))))
+    return np.concatenate(list(head.perform(head.models().listener.stream(waveform), encode_identity(face))))
 
 
 def full_hd(image: Array) -> Array:

@@ -71,7 +71,7 @@ class Take:
 
 
 def take(head: TalkingHead, recording: Recording, identity: Array, reader: PhoneReader | None) -> Take:
-    features = list(head.listener.stream(recording.waveform))
+    features = list(head.models().listener.stream(recording.waveform))
     posteriors = torch.cat([part.visemes for part in features if part.visemes is not None]).numpy()  # [T, 15]
     foretold = torch.cat([part.articulation[:, -1] for part in features if part.articulation is not None]).numpy()
     motion = np.concatenate(list(head.perform(features, identity)))
@@ -89,8 +89,8 @@ def take(head: TalkingHead, recording: Recording, identity: Array, reader: Phone
 
 def mouth_crops(head: TalkingHead, face: SourceFace, motion: Array, size: int = 384) -> list[Array]:
     """The mouth in every STEPth frame of motion [T, 70], uint8 [TILE, TILE, 3]: one crop, that of the first frame."""
-    prepared = head.renderer.prepare(face, size)
-    frames = list(head.renderer.render(prepared, motion[::STEP]))
+    prepared = head.models().renderer.prepare(face, size)
+    frames = list(head.models().renderer.render(prepared, motion[::STEP]))
     with FaceLandmarker() as landmarker:
         found = next(faces[0] for faces in map(landmarker.detect, frames) if faces)
     right, left = found.points[list(MOUTH), :2]

@@ -36,10 +36,11 @@ from encoders.identity import encode_identity
 from encoders.media import load_audio
 from moda.guidance import Guidance, GuidedVelocity
 from moda.model import NULL_EMOTION, MMDiT
-from moda.render import Framing
+from moda.render import Framing, MeshRenderer
 from moda.sampler import SamplerConfig, sample
 from moda.timeline import EmotionMix
 from pipelines import TalkingHead, TalkOptions
+from pipelines.models import Models
 from pipelines.provenance import Claim, sign
 from pipelines.render import Film
 from pipelines.video import open_video
@@ -86,22 +87,22 @@ class NaiveVelocity:
         return self.model(x, level, self.context, self.audio, emotion, self.identity, dropped)
 
 
-def networks(head: TalkingHead, waveform: np.ndarray, repeat: int) -> dict[str, float]:
+def networks(models: Models, waveform: np.ndarray, repeat: int) -> dict[str, float]:
     """Seconds that the audio encoder and the motion generator, economical and naive, take for a recording."""
     conditions = Conditions(
-        [head.listener.tokens(features) for features in head.listener.stream(waveform)],
+        [models.listener.tokens(features) for features in models.listener.stream(waveform)],
         torch.zeros(63), EmotionTimeline(),
     )  # fmt: skip
 
     def motion(config: SamplerConfig, velocity: type = GuidedVelocity) -> Tensor:
         with patch("moda.sampler.GuidedVelocity", velocity):
             chance = torch.Generator().manual_seed(0)
-            return torch.cat(list(sample(head.model, head.space, conditions, config, chance)))
+            return torch.cat(list(sample(models.generator, models.space, conditions, config, chance)))
 
     difference = (motion(SamplerConfig()) - motion(SamplerConfig(), NaiveVelocity)).abs().max()
     assert difference < 1e-2, f"the baseline is of another model: {difference}"  # degrees, OC
     stages: dict[str, Callable[[], object]] = {
-        "audio encoder": lambda: list(head.listener.stream(waveform)),
+        "audio encoder": lambda: list(models.listener.stream(waveform)),
         "motion generator": lambda: motion(SamplerConfig()),
         "motion, naive": lambda: motion(SamplerConfig(steps=10, solver="euler"), NaiveVelocity),
     }
@@ -121,22 +122,25 @@ def main() -> None:
     size, repeat = arguments.size, arguments.repeat
 
     head, loading = clock(lambda: TalkingHead(arguments.device), 1)
+    models, renderer = head.models(), MeshRenderer()
     encode_face(PORTRAIT)  # the first use of a library is not the stage's
     waveform = load_audio(VOICE)
     seconds = -(-len(waveform) // (16_000 // FPS)) / FPS
 
     face, t_face = clock(lambda: encode_face(PORTRAIT), repeat)
-    prepared, t_prepare = clock(lambda: head.renderer.prepare(face, size), repeat)
-    tokens, t_audio = clock(lambda: [head.listener.tokens(f) for f in head.listener.stream(load_audio(VOICE))], repeat)
+    prepared, t_prepare = clock(lambda: renderer.prepare(face, size), repeat)
+    tokens, t_audio = clock(
+        lambda: [models.listener.tokens(f) for f in models.listener.stream(load_audio(VOICE))], repeat
+    )
 
     def motion() -> np.ndarray:
         identity = torch.from_numpy(encode_identity(face))
         conditions = Conditions(tokens, identity, parse_emotion("neutral", face.blendshapes))
         chance = torch.Generator().manual_seed(0)
-        return torch.cat(list(sample(head.model, head.space, conditions, SamplerConfig(), chance))).numpy()
+        return torch.cat(list(sample(models.generator, models.space, conditions, SamplerConfig(), chance))).numpy()
 
     performed, t_motion = clock(motion, repeat)
-    frames, t_render = clock(lambda: list(head.renderer.render(prepared, performed)), repeat)
+    frames, t_render = clock(lambda: list(renderer.render(prepared, performed)), repeat)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out.mp4"
 
@@ -150,7 +154,7 @@ def main() -> None:
         film = Film(face, out, Framing(size=size), sound=VOICE)
 
         def shoot() -> None:
-            for _ in film.shoot(head.renderer, [performed], len(performed), "mesh"):
+            for _ in film.shoot(renderer, [performed], len(performed), "mesh"):
                 pass
 
         _, t_film = clock(shoot, repeat)
@@ -170,7 +174,7 @@ def main() -> None:
     print(f"\n{seconds / t_whole:.2f} x real time; {apart / t_whole:.2f} x as fast as the stages one after the other")
 
     speech = np.tile(waveform, -(-HALF_A_MINUTE // len(waveform)))[:HALF_A_MINUTE]
-    took = networks(head, speech, repeat)
+    took = networks(models, speech, repeat)
     print(f"\n{len(speech) / SAMPLE_RATE:.0f} s of speech, {torch.get_num_threads()} threads\n")
     for name, seconds in took.items():
         print(f"{name:<24}{seconds:9.2f} s {len(speech) / SAMPLE_RATE / seconds:9.1f} x real time")

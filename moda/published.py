@@ -18,6 +18,9 @@ _STATISTICS = Path(__file__).with_name("assets") / "published_motion.json"
 LIP_KEYPOINTS = (6, 12, 14, 17, 19, 20)
 LIP_CHANNELS = [3 * keypoint + axis for keypoint in LIP_KEYPOINTS for axis in range(3)]
 
+#: The published pipeline lifts the gaze a little in every frame: added to y of these keypoints.
+LOOK_UP = {11: 0.0025, 15: 0.0025, 13: 0.00075, 16: 0.00075}
+
 #: Frames of silence after the speech in the published sampling: sampled too, read by `modulate_lips`, then cut.
 TAIL = 2 * FPS
 
@@ -64,4 +67,12 @@ def modulate_lips(motion: Tensor, space: MotionSpace, tail: int = TAIL) -> Tenso
     more = (torch.sigmoid(5 * distance) - 0.5) / (0.1 * distance.max() + 0.05)
     motion = motion.clone()
     motion[:, LIP_CHANNELS] += more * way * (space.std[LIP_CHANNELS] + EPSILON)
+    return motion
+
+
+def lift_gaze(motion: Tensor) -> Tensor:
+    """LOOK_UP on motion [..., 70] in units."""
+    motion = motion.clone()
+    for keypoint, step in LOOK_UP.items():
+        motion[..., 3 * keypoint + 1] += step
     return motion

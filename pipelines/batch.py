@@ -24,13 +24,12 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from encoders.wav2vec import EMBEDDED as LISTENER
 from moda.files import sha256
 from pipelines.crews import Crew, Died, Processes, RayActors, Ready, WorkerError
 from pipelines.manifest import Fault, Job, ManifestError, Plan, cross, read_manifest
+from pipelines.models import model_files
 from pipelines.provenance import check_signing
 from pipelines.report import Entry, Report, ReportError
-from pipelines.talk import EMBEDDED as PERFORMER
 from pipelines.worker import Outcome, Task
 
 __all__ = [
@@ -183,7 +182,9 @@ class _Run:
         self.contents |= {path: sha256(path) for path in files.values() if path not in self.contents}
         contents = {name: self.contents[path] for name, path in files.items()}
         settings = {name: value for name, value in _settings(job).items() if name not in ("head_from", "save_motion")}
-        return hashlib.sha256(json.dumps([contents, settings, job.outputs, _software()]).encode()).hexdigest()
+        return hashlib.sha256(
+            json.dumps([contents, settings, job.outputs, _software(job.options.weights)]).encode()
+        ).hexdigest()
 
     def _entry(self, job: Job, outcome: Outcome, attempts: int = 0) -> Entry:
         return Entry(
@@ -252,10 +253,10 @@ def _settings(job: Job) -> dict[str, Any]:
 
 
 @cache
-def _software() -> tuple[str, ...]:
+def _software(weights: str) -> tuple[str, ...]:
     """What a video depends on besides its inputs: the version of moda, and its models."""
     try:
         number = version("moda")
     except PackageNotFoundError:  # run from a checkout that is not installed
         number = ""
-    return number, sha256(LISTENER), sha256(PERFORMER)
+    return number, *map(sha256, model_files(weights))

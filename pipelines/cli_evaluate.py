@@ -73,7 +73,7 @@ def evaluate(
     from moda.guidance import Guidance
     from moda.sampler import SamplerConfig
     from pipelines.evaluate import evaluate as run
-    from pipelines.talk import EMBEDDED as EMBEDDED_MOTION
+    from pipelines.models import EMBEDDED as EMBEDDED_MOTION
     from pipelines.video import check_output
 
     torch.set_num_threads(threads)

@@ -75,8 +75,9 @@ def _codecs() -> str:
 def _networks(device: str) -> str:
     from pipelines.talk import TalkingHead
 
-    head = TalkingHead(device)
-    sizes = [sum(p.numel() for p in net.parameters()) / 1e6 for net in (head.listener.network, head.model)]
+    models = TalkingHead(device).models()
+    networks = (models.listener.network, models.generator)
+    sizes = [sum(p.numel() for p in network.parameters()) / 1e6 for network in networks]
     return f"{sizes[0]:.1f} M and {sizes[1]:.1f} M parameters"
 
 

@@ -11,7 +11,6 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from contracts import EMOTIONS, EmotionKey, EmotionTimeline
-from encoders.identity import encode_identity
 from encoders.media import frame_count
 from moda.motion import MOTION_DIM, POSE
 from moda.render import Framing
@@ -42,11 +41,14 @@ def film_emotions(
     out, _ = check_outputs(out, inputs=[voice.path])
     if options.provenance:
         check_signing()
-    total, identity = frame_count(len(voice.waveform)), encode_identity(face)
+    models, total = head.models(options.weights), frame_count(len(voice.waveform))
+    identity, start = models.likeness(face)
     timelines = (EmotionTimeline((EmotionKey(0.0, label, intensity),)) for label in LABELS)
-    streams = [head.perform(voice.features, identity, timeline, options) for timeline in timelines]
+    if voice.hearing != options.hearing:
+        voice = head.listen(voice.path, options=options)
+    streams = [head.perform(voice.features, identity, timeline, options, start) for timeline in timelines]
     asked = options.head_from
-    steered = None if asked is None else head_movement(Path(asked), head.space.name, total)
+    steered = None if asked is None else head_movement(Path(asked), models.space.name, total)
     begun: list[Array] = []
     for stream in streams:  # one by one, as it takes long enough to be stopped
         begun.append(next(stream))
@@ -57,7 +59,7 @@ def film_emotions(
         claim = Claim.of("talk", face, {"audio": voice.path, "head_from": asked}, settings)
     film = Film(face, out, Framing("crop", SIZE, options.background), sound=voice.path, claim=claim, mark=options.mark)
     chunks = _with_one_head(_together(streams, begun), steered)
-    yield from film.shoot(_SideBySide(head.renderer), chunks, total, head.space.name)
+    yield from film.shoot(_SideBySide(models.renderer), chunks, total, models.space.name)
 
 
 class _SideBySide:

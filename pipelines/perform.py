@@ -15,6 +15,7 @@ from moda.closures import CONTEXT, close_lips
 from moda.knobs import Knobs
 from moda.model import MMDiT
 from moda.motion import MOTION_DIM, MotionSpace
+from moda.published import lift_gaze, modulate_lips, resize, starting_motion
 from moda.sampler import SamplerConfig, sample
 
 _CUES = [VISEME_INDEX["sil"], VISEME_INDEX["PP"]]
@@ -23,11 +24,14 @@ _CUES = [VISEME_INDEX["sil"], VISEME_INDEX["PP"]]
 def perform(
     listener: AudioEncoder, model: MMDiT, space: MotionSpace, speech: Iterable[AudioFeatures], identity: np.ndarray,
     emotion: EmotionTimeline, config: SamplerConfig, generator: torch.Generator, knobs: Knobs | None = None,
+    start: np.ndarray | None = None, *, tail: int = 0, look_up: bool = False,
 ) -> Iterator[np.ndarray]:  # fmt: skip
     """Motion for speech, consecutive stretches of features: chunks [n, 70] in units, as many frames in all.
 
     speech: read as it is needed, of ``listener``; identity: [63] canonical keypoints; knobs: turned before the lips are
-    brought together. Raises EmotionError, MotionError.
+    brought together; start: [70], the motion of the portrait, in space ``liveportrait``. There the last ``tail`` frames
+    of speech are silence, whose motion is left out once the lips are touched up by it, and ``look_up`` lifts the gaze.
+    Raises EmotionError, MotionError, KnobError.
     """
     heard = np.zeros((0, len(_CUES)), np.float32)  # posteriors of silence and bilabials; the sampler listens ahead
 
@@ -39,13 +43,16 @@ def perform(
             yield listener.tokens(features)
 
     conditions = Conditions(tokens(), torch.from_numpy(identity), emotion)
+    if space.name == "liveportrait":
+        yield from _published(model, space, conditions, config, generator, start, tail, look_up)
+        return
     chunks: Iterator[np.ndarray] = (chunk.numpy() for chunk in sample(model, space, conditions, config, generator))
-    if knobs is not None and knobs != Knobs() and space.name == "mesh":
+    if knobs is not None and knobs != Knobs():
         chunks = knobs.turn(chunks, np.random.default_rng(generator.initial_seed()))
     held, first, done = np.zeros((0, MOTION_DIM), np.float32), 0, 0  # held[0] is frame `first`; `done` are given out
     for chunk in chain(chunks, [None]):
         if chunk is not None:
-            if not len(heard) or space.name != "mesh":
+            if not len(heard):
                 yield chunk
                 continue
             held = np.concatenate([held, chunk])
@@ -57,3 +64,19 @@ def perform(
             done = ready
             drop = max(done - CONTEXT - first, 0)
             held, first = held[drop:], first + drop
+
+
+def _published(
+    model: MMDiT, space: MotionSpace, conditions: Conditions, config: SamplerConfig, generator: torch.Generator,
+    portrait: np.ndarray | None, tail: int, look_up: bool,
+) -> Iterator[np.ndarray]:  # fmt: skip
+    """Motion in space ``liveportrait`` of a face that moves as ``portrait`` [70] in its picture."""
+    seen = space.rest if portrait is None else torch.from_numpy(portrait)
+    start, ratio = starting_motion(seen, space)
+    chunks = sample(model, space, conditions, config, generator, start)
+    if tail:  # of the whole clip, as published
+        clip = modulate_lips(torch.cat(list(chunks)), space, tail)
+        chunks = iter([clip[: len(clip) - tail]])
+    for chunk in chunks:
+        motion = resize(chunk, ratio)
+        yield (lift_gaze(motion) if look_up else motion).numpy()

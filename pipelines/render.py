@@ -46,6 +46,22 @@ class Progress:
         return None if self.shot is None else self.shot[0].compose(self.shot[1])
 
 
+class Keeping:
+    """A renderer that keeps the portrait it prepared last."""
+
+    def __init__(self, renderer: Renderer[Any]) -> None:
+        self.renderer, self.space, self.render = renderer, renderer.space, renderer.render
+        self._last: tuple[Any, ...] = (None, None, None)  # landmarks; crop, size, background; what was prepared of them
+
+    def prepare(self, face: SourceFace, size: int, background: Background = "still") -> Any:
+        asked = (face.crop, size, background)
+        landmarks, before, prepared = self._last
+        if landmarks is not face.landmarks or before != asked:
+            prepared = self.renderer.prepare(face, size, background)
+            self._last = face.landmarks, asked, prepared
+        return prepared
+
+
 @dataclass(frozen=True)
 class Film:
     """Where motion goes: the face it moves and the file it becomes."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Lock
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import torch
@@ -14,27 +15,23 @@ import torch
 from contracts import EmotionTimeline, ModaError, SourceFace
 from encoders.emotion import parse_emotion
 from encoders.face import encode_face
-from encoders.identity import encode_identity
 from encoders.media import frame_count, load_audio
-from encoders.wav2vec import AudioEncoder
-from moda.checkpoint import load_checkpoint
-from moda.guidance import Guidance
 from moda.knobs import LARGEST, Knobs
 from moda.motion import POSE, MotionError, load_motion
-from moda.render import Background, Frame, Framing, MeshRenderer
+from moda.published import TAIL
+from moda.render import Background, Frame, Framing
 from moda.sampler import SamplerConfig
 from pipelines.device import choose_device
+from pipelines.models import LITE, PUBLISHED, RANDOM, Models, check_models, load_models
 from pipelines.perform import perform
 from pipelines.provenance import Claim, check_signing
-from pipelines.render import Film, Progress, check_outputs
+from pipelines.render import Film, Keeping, Progress, check_outputs
 
 if TYPE_CHECKING:
     from contracts import Array, AudioFeatures
     from pipelines.render import StrPath
 
-
-#: The motion generator that ships with the project.
-EMBEDDED = Path(__file__).parents[1] / "moda" / "assets" / "mmdit_lite.safetensors"
+Sampling = Literal["default", "published"]
 
 
 class OptionError(ModaError):
@@ -50,12 +47,19 @@ class TalkOptions:
     ``neutral`` adds nothing to the look of the portrait."""
     seed: int = 0
     """0 to 2^63 - 1. The same seed gives the same video, frame for frame."""
-    steps: int = SamplerConfig.steps
-    """Evaluations of the network per window of motion."""
-    guidance: float = SamplerConfig().guidance.audio
+    weights: str = LITE
+    """``lite``, ``moda``, ``random-base``, or the folder of an own training: see :mod:`pipelines.models`."""
+    sampling: Sampling = "default"
+    """``published`` samples as the published MoDA does, for comparison: ten steps, windows blended, the clip heard and
+    its lips touched up as a whole. For its own weights only."""
+    steps: int | None = None
+    """Evaluations of the network per window of motion. Of this and the next two None is what suits the weights."""
+    guidance: float | None = None
     """How hard the speech is followed; 1 is the model itself."""
-    emotion_guidance: float = SamplerConfig().guidance.emotion
+    emotion_guidance: float | None = None
     """How hard the emotion is followed; 1 is the model itself."""
+    look_up: bool = False
+    """Lift the gaze a little in every frame, as the published pipeline does; for published weights only."""
     head_motion: float = 1.0
     """0 to 2: how far the head moves; 0 keeps it still."""
     blink_rate: float = 1.0
@@ -84,10 +88,20 @@ class TalkOptions:
     """Burn a small visible mark into the upper left corner of the picture."""
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
+        if self.sampling not in get_args(Sampling):
+            raise OptionError(f"there is no sampling {self.sampling!r}; give {' or '.join(get_args(Sampling))}")
+        if self.steps is not None and self.steps < 1:
             raise OptionError(f"{self.steps} steps make no motion; give 1 or more")
-        if not all(math.isfinite(scale) and scale >= 0 for scale in (self.guidance, self.emotion_guidance)):
+        scales = (scale for scale in (self.guidance, self.emotion_guidance) if scale is not None)
+        if not all(math.isfinite(scale) and scale >= 0 for scale in scales):
             raise OptionError("a guidance scale is a number of 0 or more; 1 is the model itself")
+        check_models(self.weights)
+        if self.weights not in (PUBLISHED, RANDOM):
+            for name, asked in (("sampling", self.sampling == "published"), ("look_up", self.look_up)):
+                if asked:
+                    raise OptionError(
+                        f"{name} {getattr(self, name)} is of the published weights; add weights {PUBLISHED}"
+                    )
         for knob in fields(Knobs):
             value = getattr(self, knob.name)
             if not 0 <= value <= LARGEST:  # not a number is outside as well
@@ -107,8 +121,20 @@ class TalkOptions:
         return {option.name: getattr(self, option.name) for option in fields(self) if option.name not in files}
 
     @property
-    def sampler(self) -> SamplerConfig:
-        return SamplerConfig(steps=self.steps, guidance=Guidance(self.guidance, self.emotion_guidance))
+    def hearing(self) -> tuple[str, Sampling]:
+        """All that the features of a voice depend on."""
+        return self.weights, self.sampling
+
+    def sampler(self, models: Models) -> SamplerConfig:
+        """How to sample motion of ``models``."""
+        config = SamplerConfig.published() if self.sampling == "published" else models.sampler
+        audio, emotion = self.guidance, self.emotion_guidance
+        guidance = replace(
+            config.guidance,
+            audio=config.guidance.audio if audio is None else audio,
+            emotion=config.guidance.emotion if emotion is None else emotion,
+        )
+        return replace(config, steps=self.steps or config.steps, guidance=guidance)
 
 
 @dataclass(frozen=True)
@@ -117,39 +143,56 @@ class Voice:
 
     path: Path
     waveform: Array  # float32 [N], 16 kHz
-    features: tuple[AudioFeatures, ...]  # consecutive; ceil(N / 640) frames in all
+    features: tuple[AudioFeatures, ...]  # consecutive; ceil(N / 640) frames in all, and those of a silence after it
+    hearing: tuple[str, Sampling] = TalkOptions().hearing  # as which options it was heard
 
 
 class TalkingHead:
-    """The models, loaded once; then any number of videos.
+    """The models, loaded once; then any number of videos. Those of ``weights`` are loaded at once, others when they are
+    asked for.
 
     Raises:
         DeviceError: no such device.
         ModaError: weights that are missing or damaged.
     """
 
-    def __init__(self, device: str = "auto") -> None:
+    def __init__(self, device: str = "auto", weights: str = LITE) -> None:
         self.device = choose_device(device)
-        self.listener = AudioEncoder.embedded(self.device)
-        self.model, self.space = load_checkpoint(EMBEDDED, self.device)
-        self.renderer = MeshRenderer()
+        self._models: dict[str, Models] = {}
+        self._loading = Lock()
+        self.models(weights)
 
-    def listen(self, audio: StrPath, longest: float | None = None) -> Voice:
-        """Hear a whole recording, 50 kB of features a second: for :meth:`talk`, more than once.
+    def models(self, weights: str = LITE) -> Models:
+        """The models of these weights; their renderer keeps the portrait that it prepared last. Raises ModaError."""
+        with self._loading:
+            if weights not in self._models:
+                models = load_models(weights, self.device)
+                self._models[weights] = replace(models, renderer=Keeping(models.renderer))
+            return self._models[weights]
+
+    def listen(self, audio: StrPath, longest: float | None = None, options: TalkOptions | None = None) -> Voice:
+        """Hear a whole recording, 50 kB of features a second (``moda``: 1 MB): for :meth:`talk`, more than once.
 
         Raises AudioError, also where it lasts more than ``longest`` seconds.
         """
+        options = options or TalkOptions()
         waveform = load_audio(audio, longest)
-        return Voice(Path(audio), waveform, tuple(self.listener.stream(waveform)))
+        return Voice(Path(audio), waveform, tuple(self._hear(waveform, options)), options.hearing)
+
+    def _hear(self, waveform: Array, options: TalkOptions) -> Iterator[AudioFeatures]:
+        listener = self.models(options.weights).listener
+        if options.sampling == "published":
+            return listener.stream(waveform, tail=TAIL)
+        return listener.stream(waveform)
 
     def talk(
         self, portrait: StrPath | SourceFace, audio: StrPath | Voice, out: StrPath, options: TalkOptions | None = None
     ) -> Iterator[Progress]:
         """Make ``out``, one Progress a frame. Closing the generator cancels, and leaves nothing behind.
 
-        A face of encode_face and a voice of :meth:`listen` are not looked at and heard again. Of a recording given by
-        its path, no more than the 16 kHz waveform is kept in memory. The video has ``frame_count(samples)`` frames
-        and the sound of ``audio``, as long as it was.
+        A face of encode_face is not looked at again, nor a voice of :meth:`listen` heard again where that was for
+        options of the same ``hearing``. Of a recording given by its path, no more than the 16 kHz waveform is kept in
+        memory. The video has ``frame_count(samples)`` frames and the sound of ``audio``, as long as it was.
 
         Raises:
             ModaError: a file or an option cannot be used; the message names the remedy.
@@ -161,36 +204,41 @@ class TalkingHead:
         out, motion_file = check_outputs(out, options.save_motion, inputs=(*pictures, sound, *steered))
         if options.provenance:
             check_signing()
+        models = self.models(options.weights)
 
         yield Progress("audio", 0, 100)
         waveform = audio.waveform if isinstance(audio, Voice) else load_audio(sound)  # [N]
-        speech = audio.features if isinstance(audio, Voice) else self.listener.stream(waveform)
+        kept = audio.features if isinstance(audio, Voice) and audio.hearing == options.hearing else None
+        speech = kept or self._hear(waveform, options)
         yield Progress("face", 0, 100)
         face = portrait if isinstance(portrait, SourceFace) else encode_face(Path(portrait), face=options.face)
         emotion = parse_emotion(options.emotion, face.blendshapes)
         yield Progress("face", 100, 100, warnings=face.warnings)
 
         total = frame_count(len(waveform))
-        chunks = self.perform(speech, encode_identity(face), emotion, options)
+        identity, start = models.likeness(face)
+        chunks = self.perform(speech, identity, emotion, options, start)
         if options.head_from is not None:
-            chunks = _with_head(chunks, head_movement(Path(options.head_from), self.space.name, total))
+            chunks = _with_head(chunks, head_movement(Path(options.head_from), models.space.name, total))
         claim = None
         if options.provenance:
             claim = Claim.of("talk", face, {"audio": sound, "head_from": options.head_from}, options.settings)
         framing = Framing(options.frame, options.size, options.background)
         film = Film(face, out, framing, motion_file, sound=sound, claim=claim, mark=options.mark)
-        yield from film.shoot(self.renderer, chunks, total, self.space.name)
+        yield from film.shoot(models.renderer, chunks, total, models.space.name)
 
     def perform(
         self, speech: Iterable[AudioFeatures], identity: Array, emotion: EmotionTimeline | None = None,
-        options: TalkOptions | None = None,
+        options: TalkOptions | None = None, start: Array | None = None,
     ) -> Iterator[Array]:  # fmt: skip
-        """Motion [n, 70] of a face of this identity [63], chunk by chunk: :func:`pipelines.perform.perform` with these
-        models, and the seed, sampler and knobs of ``options``."""
+        """Motion [n, 70] of a face, chunk by chunk: :func:`pipelines.perform.perform` with the models, seed, sampler
+        and knobs of ``options``; ``identity`` and ``start`` are its ``likeness``."""
         options = options or TalkOptions()
+        models = self.models(options.weights)
         return perform(
-            self.listener, self.model, self.space, speech, identity, emotion or EmotionTimeline(), options.sampler,
-            torch.Generator().manual_seed(options.seed), options.knobs,
+            models.listener, models.generator, models.space, speech, identity, emotion or EmotionTimeline(),
+            options.sampler(models), torch.Generator().manual_seed(options.seed), options.knobs, start,
+            tail=TAIL if options.sampling == "published" else 0, look_up=options.look_up,
         )  # fmt: skip
 
     def make(self, portrait: StrPath, audio: StrPath, out: StrPath, options: TalkOptions | None = None) -> Path:

@@ -18,7 +18,6 @@ from moda.files import sha256
 
 if TYPE_CHECKING:
     from contracts import SourceFace
-    from moda.render import Background
     from pipelines.talk import Voice
 
 KEPT_FACES = 32 * 2**20  # bytes of pictures: the rows of a portrait mostly follow one another
@@ -70,20 +69,6 @@ class Cache(Generic[Value]):
         return self._kept[key][0]
 
 
-class Keeping:
-    """A renderer that keeps the portrait it prepared last."""
-
-    def __init__(self, renderer: Any) -> None:
-        self._renderer, self.space, self.render = renderer, renderer.space, renderer.render
-        self._last: tuple[Any, ...] = ()  # landmarks, crop, size, background; what was prepared of them
-
-    def prepare(self, face: SourceFace, size: int, background: Background = "still") -> Any:
-        asked = (face.crop, size, background)
-        if not self._last or self._last[0] is not face.landmarks or self._last[1] != asked:
-            self._last = face.landmarks, asked, self._renderer.prepare(face, size, background)
-        return self._last[2]
-
-
 class Worker:
     """The models, and the faces and voices used last.
 
@@ -101,7 +86,6 @@ class Worker:
         torch.set_num_threads(1)
         load_model()
         self.head = TalkingHead(device)
-        self.head.renderer = Keeping(self.head.renderer)  # type: ignore[assignment]
         self._faces: Cache[SourceFace] = Cache(KEPT_FACES)
         self._voices: Cache[Voice | Path] = Cache(KEPT_VOICES)
 
@@ -144,7 +128,7 @@ class Worker:
             waveform = load_audio(audio)
             if len(waveform) > LONG * SAMPLE_RATE:
                 return Path(audio)
-            return Voice(Path(audio), waveform, tuple(self.head.listener.stream(waveform)))
+            return Voice(Path(audio), waveform, tuple(self.head.models().listener.stream(waveform)))
 
         def size(voice: Voice | Path) -> int:
             if isinstance(voice, Path):

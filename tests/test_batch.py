@@ -147,7 +147,7 @@ def test_other_settings_and_models_are_made_again(folder, monkeypatch):
     rows[1] = "a.jpg,y.wav,2.mp4,,other.npz"
     assert [entry.output for entry in made(plan_of(folder, *rows), out)] == ["2.mp4"]
     assert files(out) == {"1.mp4", "2.mp4", "other.npz", "report.jsonl"}
-    monkeypatch.setattr("pipelines.batch._software", lambda: ("2.0",))
+    monkeypatch.setattr("pipelines.batch._software", lambda weights: ("2.0",))
     assert len(made(plan_of(folder, *rows), out)) == 2
 
 

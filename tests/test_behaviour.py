@@ -14,8 +14,8 @@ from encoders.wav2vec import AudioEncoder
 from moda.checkpoint import load_checkpoint
 from moda.knobs import Knobs
 from moda.sampler import SamplerConfig
+from pipelines.models import EMBEDDED
 from pipelines.perform import perform
-from pipelines.talk import EMBEDDED
 
 pytestmark = pytest.mark.slow
 

@@ -16,8 +16,8 @@ from moda.checkpoint import load_checkpoint
 from moda.closures import AT_ENDS, CONTEXT, SHORTEST, TOUCHING, SealRule, close_lips, pause_gate, seal_gate, shut_lips
 from moda.motion import lip_gap
 from moda.sampler import SamplerConfig
+from pipelines.models import EMBEDDED
 from pipelines.perform import perform
-from pipelines.talk import EMBEDDED
 
 
 def test_a_pause_is_long_and_a_closure_is_not() -> None:

@@ -10,7 +10,7 @@ from contracts import Conditions, EmotionKey, EmotionTimeline
 from encoders.wav2vec import AudioEncoder
 from moda.checkpoint import load_checkpoint
 from moda.sampler import SamplerConfig, sample
-from pipelines.talk import EMBEDDED
+from pipelines.models import EMBEDDED
 
 AVAILABLE = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
 

@@ -15,6 +15,7 @@ from test_render import drawn_face
 from torch import Tensor
 
 from contracts import SourceFace
+from moda.published import lift_gaze
 from moda.render import RenderError
 from moda.render.liveportrait import LivePortrait, LivePortraitPortrait, LivePortraitRenderer
 from moda.render.liveportrait.checkpoint import load_published
@@ -120,7 +121,7 @@ def test_speech_drives_what_the_published_rules_say() -> None:
 
 def test_looking_up_moves_the_eyes_alone() -> None:
     mine = source()
-    shift = spoken_keypoints(mine, mine.rows, look_up=True) - spoken_keypoints(mine, mine.rows)
+    shift = spoken_keypoints(mine, lift_gaze(mine.rows)) - spoken_keypoints(mine, mine.rows)
     expected = torch.zeros(1, 21, 3)
     expected[0, [11, 15], 1], expected[0, [13, 16], 1] = 0.0025, 0.00075
     torch.testing.assert_close(shift, expected * mine.scale, rtol=0, atol=1e-6)

@@ -67,6 +67,10 @@ class LivePortraitRenderer:
         picture = torch.from_numpy(cut(image, matrix)).to(self.device).permute(2, 0, 1)[None] / 255
         return KeypointMotion.of(self.networks.motion(picture)), picture
 
+    def motion_of(self, face: SourceFace) -> KeypointMotion:
+        """The motion of a portrait: its canonical keypoints are the identity, its rows where generated motion starts."""
+        return self.look(face.image, to_crop(face.landmarks))[0]
+
     @torch.inference_mode()
     def prepare(self, face: SourceFace, size: int, background: Background = "still") -> LivePortraitPortrait:
         """Crop, features, keypoints and seam. ``size``: even, 64 to 3840 px, else RenderError.

@@ -32,6 +32,7 @@ def published_shapes(widths: Widths | None = None) -> Shapes:
     """Name and shape of every published tensor, by network, at the published widths or at others."""
     widths = widths or Widths()
     shapes: Shapes = {}
+    tensors: dict[str, tuple[int, ...]] = {}
 
     def network(name: str) -> None:
         nonlocal tensors
@@ -52,7 +53,6 @@ def published_shapes(widths: Widths | None = None) -> Shapes:
         conv(f"{name}.conv", out, into, *kernel)
         norm(f"{name}.norm", out)
 
-    tensors: dict[str, tuple[int, ...]]
     network("appearance_feature_extractor")
     conv_norm("first", widths.appearance[0], 3, 3, 3)
     for i, (into, out) in enumerate(pairwise(widths.appearance)):

@@ -1,0 +1,169 @@
+"""The models behind a talking video, by the name of their weights.
+
+``lite`` is embedded. ``moda`` is the published system: its motion generator, chinese-hubert-base and LivePortrait, as
+`moda weights` keeps them. ``random-base`` is the same at its full size with random numbers for weights: what it makes
+is no face, but every network is as large, and takes as long. Anything else is the folder of an own training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import HubertConfig, HubertModel
+
+from contracts import ModaError
+from encoders.identity import encode_identity
+from encoders.wav2vec import EMBEDDED as EMBEDDED_ENCODER
+from encoders.wav2vec import AudioEncoder, FrameAligned
+from moda.checkpoint import load_checkpoint, load_published
+from moda.published import published_space
+from moda.render import MeshRenderer, RenderError
+from moda.render.liveportrait import LivePortraitRenderer
+from moda.render.liveportrait.checkpoint import load_liveportrait as load_networks
+from moda.render.liveportrait.checkpoint import load_published as build_networks
+from moda.render.liveportrait.shapes import published_shapes as renderer_shapes
+from moda.sampler import SamplerConfig
+from moda.shapes import published_shapes, random_state
+from pipelines.catalogue import load_motion_generator
+from pipelines.weights import RECORD, find_weights, here
+
+if TYPE_CHECKING:
+    from contracts import Array, SourceFace
+    from moda.model import MMDiT
+    from moda.motion import MotionSpace
+    from moda.render import Renderer
+    from moda.render.liveportrait import LivePortrait
+
+#: The motion generator that ships with the project.
+EMBEDDED = Path(__file__).parents[1] / "moda" / "assets" / "mmdit_lite.safetensors"
+
+LITE, PUBLISHED, RANDOM = "lite", "moda", "random-base"
+WEIGHTS = (LITE, PUBLISHED, RANDOM)
+RENDERERS = ("mesh", "liveportrait", "random")
+_HUBERT, _LIVEPORTRAIT = "chinese-hubert-base", "liveportrait"
+_PUBLISHED = (PUBLISHED, _HUBERT, _LIVEPORTRAIT)  # all that the published system takes
+#: Files of a folder with an own training.
+ENCODER, MOTION = "encoder.safetensors", "motion.safetensors"
+SEED = 1  # of random weights
+
+
+class ModelsError(ModaError):
+    """Weights of no known name, or not here."""
+
+
+@dataclass(frozen=True)
+class Models:
+    """A voice to motion, and motion to frames."""
+
+    listener: AudioEncoder
+    generator: MMDiT
+    space: MotionSpace
+    renderer: Renderer[Any]
+    sampler: SamplerConfig  # what suits them, where nothing else is asked for
+    likeness: Callable[[SourceFace], tuple[Array, Array | None]]
+    """What the generator is told of a face: its identity [63], and its motion [70] in the picture where that is not
+    rest."""
+
+
+def installed() -> tuple[str, ...]:
+    """Names of weights that videos can be made with here."""
+    return (LITE, PUBLISHED) if set(_PUBLISHED) <= set(here()) else (LITE,)
+
+
+def check_models(weights: str) -> None:
+    """Raise a ModaError unless the files of ``weights`` are there; nothing is loaded."""
+    if weights == PUBLISHED:
+        for name in _PUBLISHED:
+            find_weights(name)
+    elif weights not in WEIGHTS:
+        missing = [name for name in (ENCODER, MOTION) if not Path(weights, name).is_file()]
+        if missing:
+            raise ModelsError(
+                f"there are no weights {weights!r}; give {', '.join(WEIGHTS)} or a folder with {ENCODER} and {MOTION} "
+                "of your own training"
+            )
+
+
+def model_files(weights: str) -> list[Path]:
+    """The files that say what the models are, those of published weights by their hashes. Raises a ModaError."""
+    check_models(weights)
+    if weights == LITE:
+        return [EMBEDDED_ENCODER, EMBEDDED]
+    if weights == RANDOM:
+        return []
+    if weights == PUBLISHED:
+        return [find_weights(name) / RECORD for name in _PUBLISHED]
+    return [Path(weights, ENCODER), Path(weights, MOTION)]
+
+
+def load_models(weights: str, device: torch.device) -> Models:
+    """All that a talking video takes, on ``device``. Raises a ModaError where weights are missing or damaged."""
+    check_models(weights)
+    if weights in (PUBLISHED, RANDOM):
+        if weights == PUBLISHED:
+            listener = AudioEncoder.pretrained(find_weights(_HUBERT), device)
+            generator = load_motion_generator(find_weights(PUBLISHED))
+        else:
+            listener, generator = _random_listener(device), load_published(random_state(published_shapes(), _chance()))
+        renderer = load_liveportrait("liveportrait" if weights == PUBLISHED else "random", device)
+
+        def likeness(face: SourceFace) -> tuple[Array, Array | None]:
+            seen = renderer.motion_of(face)
+            return seen.canonical[0].flatten().cpu().numpy(), seen.rows[0].cpu().numpy()
+
+        return Models(
+            listener, generator.to(device), published_space(), renderer, SamplerConfig.for_published(), likeness
+        )
+    encoder, motion = (
+        (EMBEDDED_ENCODER, EMBEDDED) if weights == LITE else (Path(weights, ENCODER), Path(weights, MOTION))
+    )
+    generator, space = load_checkpoint(motion, device)
+    listener = AudioEncoder.embedded(device, encoder)
+    return Models(
+        listener, generator, space, MeshRenderer(), SamplerConfig(), lambda face: (encode_identity(face), None)
+    )
+
+
+def load_renderer(name: str, device: torch.device) -> Renderer[Any]:
+    """``mesh``, or one of :func:`load_liveportrait`. Raises a ModaError."""
+    return MeshRenderer() if name == "mesh" else load_liveportrait(name, device)
+
+
+def load_liveportrait(name: str, device: torch.device) -> LivePortraitRenderer:
+    """``liveportrait`` of the weights that are here, or ``random``: the same networks with random weights.
+
+    On CUDA the pictures are made in half precision. Raises a ModaError.
+    """
+    if name not in RENDERERS:
+        raise RenderError(f"there is no renderer {name!r}; choose from {', '.join(RENDERERS)}")
+    networks = _random_networks() if name == "random" else load_networks(find_weights(_LIVEPORTRAIT))
+    gpu = device.type == "cuda"
+    networks.place(device, torch.float16 if gpu else torch.float32, channels_last=gpu)
+    return LivePortraitRenderer(networks, batch=8 if gpu else 1)
+
+
+def renderer_of(space: str) -> str:
+    """The renderer that draws motion of a space."""
+    return {"mesh": "mesh", "liveportrait": "liveportrait"}[space]
+
+
+def _chance() -> torch.Generator:
+    return torch.Generator().manual_seed(SEED)
+
+
+def _random_networks() -> LivePortrait:
+    chance = _chance()
+    return build_networks({name: random_state(shapes, chance) for name, shapes in renderer_shapes().items()})
+
+
+def _random_listener(device: torch.device) -> AudioEncoder:
+    """HuBERT of the published size."""
+    with torch.device("meta"):
+        network = HubertModel(HubertConfig())
+    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    network.load_state_dict(random_state(shapes, _chance()), assign=True)
+    return AudioEncoder(FrameAligned(network), device)
