@@ -99,6 +99,12 @@ def talk(
     emotion: Annotated[
         str, typer.Option(help="happiness:0.8, a timeline 0:neutral,2.5:fear:0.9, or auto: what the portrait shows.")
     ] = "neutral",
+    weights: Annotated[
+        str, typer.Option(help="lite, moda (see `moda weights`), random-base, or the folder of your own training.")
+    ] = "lite",
+    sampling: Annotated[
+        Literal["default", "published"], typer.Option(help="Sample as the published MoDA does; for its weights only.")
+    ] = "default",
     seed: Annotated[int, typer.Option(help="The same seed gives the same video.")] = 0,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Network evaluations per window: 2.56 s of new motion.")
@@ -109,6 +115,9 @@ def talk(
     blink_rate: Annotated[float, typer.Option(help="How often the eyes blink, 0 (never) to 2 (twice as often).")] = 1.0,
     mouth: Annotated[float, typer.Option(help="How far the mouth opens, 0 (shut) to 2.")] = 1.0,
     expression: Annotated[float, typer.Option(help="How far brows, cheeks and smile go, 0 (at rest) to 2.")] = 1.0,
+    look_up: Annotated[
+        bool, typer.Option("--look-up", help="Lift the gaze a little, as published; for published weights only.")
+    ] = False,
     frame: Frame = None,
     size: Size = None,
     background: Background = "still",
@@ -126,14 +135,13 @@ def talk(
     from pipelines.talk import TalkingHead, TalkOptions
 
     check_outputs(out, save_motion, inputs=(portrait, audio))  # before the models are loaded
-    given: dict[str, Any] = {"steps": steps, "guidance": guidance, "emotion_guidance": emotion_guidance}
     options = TalkOptions(
-        emotion=emotion, seed=seed, frame=frame, size=size, background=background, face=face, save_motion=save_motion,
-        head_from=head_from, head_motion=head_motion, blink_rate=blink_rate, mouth=mouth, expression=expression,
-        provenance=provenance, mark=mark,
-        **{name: value for name, value in given.items() if value is not None},  # the rest as the model likes it
+        emotion=emotion, weights=weights, sampling=sampling, seed=seed, steps=steps, guidance=guidance,
+        emotion_guidance=emotion_guidance, head_motion=head_motion, blink_rate=blink_rate, mouth=mouth,
+        expression=expression, look_up=look_up, frame=frame, size=size, background=background, face=face,
+        head_from=head_from, save_motion=save_motion, provenance=provenance, mark=mark,
     )  # fmt: skip
-    _run(TalkingHead(device).talk(portrait, audio, out, options), out)
+    _run(TalkingHead(device, weights).talk(portrait, audio, out, options), out)
 
 
 @app.command()

@@ -2,8 +2,8 @@
 
 A manifest is CSV with a header row, or JSON lines. ``portrait`` and ``audio`` are paths, relative ones from the
 manifest's folder; ``output`` names the video within the output folder; every other column is a field of TalkOptions.
-Of these, ``head_from`` is a path as ``portrait`` is, ``save_motion`` a name as ``output`` is. An empty cell leaves the
-choice to the default.
+Of these, ``head_from`` is a path as ``portrait`` is, and ``weights`` where it names a folder; ``save_motion`` is a name
+as ``output`` is. An empty cell leaves the choice to the default.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from PIL import Image
 from contracts import ModaError
 from encoders.emotion import parse_emotion
 from encoders.landmarker import BLENDSHAPES
+from pipelines.models import WEIGHTS
 from pipelines.talk import TalkOptions
 
 #: What each column holds. StrPath is known to type checkers alone.
@@ -221,6 +222,8 @@ class _Cells:
         text = cell if isinstance(cell, str) else json.dumps(cell)
         if column in ("portrait", "audio", "head_from"):
             return self._input(column, self.folder / text)
+        if column == "weights":
+            return text if text in WEIGHTS else str(self.folder / text)
         if column in ("output", "save_motion"):
             return self._name(column, text, ".mp4" if column == "output" else ".npz")
         kind = _kind(HINTS[column])
