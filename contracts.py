@@ -9,7 +9,7 @@ B batch, T frames at 25 a second, D channels, K = 21 keypoints, V = 478 face-mes
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,6 +37,10 @@ LIP_OPENING = {13: 0.25, 14: -0.75, 17: -0.60, 152: -0.40}
 
 #: The published MoDA emotion ids; 8 is the null class of classifier-free guidance.
 EMOTIONS = ("anger", "contempt", "disgust", "fear", "happiness", "neutral", "sadness", "surprise", "none")
+
+
+#: What of a face a driving video moves: ``pose`` is the head's, ``expression`` all but it.
+Region = Literal["all", "pose", "expression", "lips", "eyes"]
 
 
 class ModaError(Exception):
@@ -134,6 +138,20 @@ class Motion:
     frames: Array
     space: str = "mesh"
     fps: int = FPS
+    driving: Driving | None = None  # of a filmed face, whose own motion this is: how it becomes that of a portrait
 
     def __len__(self) -> int:
         return int(self.frames.shape[0])
+
+
+@dataclass(frozen=True)
+class Driving:
+    """How the motion of a filmed face becomes that of a portrait, in space ``liveportrait``.
+
+    Nothing here is of one portrait, so that a saved motion drives any.
+    """
+
+    relative: bool = True  # the portrait adds what has changed since the first frame; else it takes over what is
+    region: Region = "all"  # what moves; the rest stays as the portrait has it
+    eyes: Array | None = None  # float32 [T] height over width, as far as the portrait's are opened; None: no matter
+    lips: Array | None = None  # float32 [T] the same of the lips

@@ -4,44 +4,66 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from contracts import Driving, Motion, Region
 from encoders.face import encode_face
 from encoders.media import probe_audio
 from encoders.track import TrackInfo, track_video
-from moda.render import Background, Frame, Framing, MeshRenderer
+from moda.files import replacing
+from moda.motion import MotionError, save_motion
+from moda.render import Background, Frame, Framing, RenderError
+from moda.render.liveportrait import LivePortraitRenderer
+from moda.render.liveportrait.renderer import check_background
+from pipelines.device import choose_device
+from pipelines.driving import cast, watch_face
+from pipelines.models import load_renderer
 from pipelines.provenance import Claim, check_signing
 from pipelines.render import Film, Progress, check_outputs
 
 if TYPE_CHECKING:
-    from contracts import Motion
+    from moda.render import Renderer
     from pipelines.render import StrPath
+
+Retarget = Literal["eyes", "lips"]
+Found = TypeVar("Found")
 
 
 def drive_portrait(
     portrait: StrPath, video: StrPath, out: StrPath, *, frame: Frame | None = None, size: int | None = None,
     background: Background = "still", face: int | None = None, save_motion: StrPath | None = None,
-    provenance: bool = True, mark: bool = False,
+    provenance: bool = True, mark: bool = False, renderer: str = "mesh", device: str = "auto", relative: bool = True,
+    region: Region = "all", retarget: Collection[Retarget] = (),
 ) -> Iterator[Progress]:  # fmt: skip
     """Give a portrait the motion, and the sound if there is one, of a driving video.
 
     ``frame``, ``size`` and ``background`` are those of Framing; ``face`` is the number that ``moda faces`` gives it;
-    ``provenance`` and ``mark`` are those of TalkOptions.
+    ``provenance`` and ``mark`` are those of TalkOptions; ``renderer`` is that of load_renderer. The others are
+    LivePortrait's: ``relative`` and ``region`` are those of Driving; with ``retarget`` the portrait's eyes, or lips,
+    are opened as far as the driving face's. A saved motion holds them, and drives any portrait the same way.
 
     Raises:
-        ModaError: a file cannot be used; the kinds are those of encode_face, track_video and open_video.
+        ModaError: a file cannot be used; the kinds are those of encode_face, track_video and open_video. RenderError
+        where an option is not one of the renderer's.
     """
     out, motion_file = check_outputs(out, save_motion, inputs=(portrait, video))
     framing = Framing(frame, size, background)
+    if renderer == "mesh" and not (relative and region == "all" and not retarget):
+        raise RenderError("absolute motion, a region and retargeting are LivePortrait's: add --renderer liveportrait")
+    if renderer != "mesh":
+        check_background(background)
     if provenance:
         check_signing()
+    drawn_by = load_renderer(renderer, choose_device(device))
     yield Progress("face", 0, 100)
     source = encode_face(Path(portrait), face=face)
     yield Progress("face", 100, 100, warnings=source.warnings)
-    motion, info = yield from _track(Path(video))
+    motion, info = yield from _see(drawn_by, Path(video), relative, region, retarget)
     yield Progress("track", 100, 100, warnings=info.warnings)
     sound, delay = None, 0.0
     if info.has_audio:
@@ -49,19 +71,50 @@ def drive_portrait(
         sound, delay = video, track.start - (track.picture_start or 0.0)
     claim = None
     if provenance:
-        claim = Claim.of("drive", source, {"video": video}, asdict(framing) | {"face": face, "mark": mark})
-    film = Film(source, out, framing, motion_file, sound, delay, claim, mark)
-    yield from film.shoot(MeshRenderer(), [motion.frames], len(motion), motion.space)
+        settings: dict[str, Any] = asdict(framing) | {"face": face, "mark": mark, "renderer": renderer}
+        if motion.driving is not None:
+            settings |= {"relative": relative, "region": region, "retarget": ",".join(sorted(retarget)) or None}
+        claim = Claim.of("drive", source, {"video": video}, settings)
+    film = Film(source, out, framing, sound=sound, delay=delay, claim=claim, mark=mark)
+    with _kept(motion, motion_file):
+        ready, frames = cast(drawn_by, source, motion)
+        yield from film.shoot(ready, [frames], len(motion), motion.space)
+
+
+def _see(
+    renderer: Renderer[Any], video: Path, relative: bool, region: Region, retarget: Collection[Retarget]
+) -> Generator[Progress, None, tuple[Motion, TrackInfo]]:
+    """The motion of a video in the space of the renderer."""
+    if not isinstance(renderer, LivePortraitRenderer):
+        return (yield from _reported(partial(track_video, video)))
+    rows, openings, info = yield from _reported(partial(watch_face, renderer, video))
+    eyes, lips = (openings[:, k] if what in retarget else None for k, what in ((0, "eyes"), (2, "lips")))
+    return Motion(rows, renderer.space, driving=Driving(relative, region, eyes, lips)), info
+
+
+@contextmanager
+def _kept(motion: Motion, path: Path | None) -> Iterator[None]:
+    """The motion is written at once, and has its name when all else has gone well. Raises MotionError."""
+    if path is None:
+        yield
+        return
+    with replacing(path) as temporary:
+        try:
+            save_motion(temporary, motion)
+        except MotionError as error:
+            raise MotionError(str(error).replace(temporary.name, path.name)) from error
+        yield
 
 
 class _Cancelled(Exception):
     pass
 
 
-def _track(video: Path) -> Generator[Progress, None, tuple[Motion, TrackInfo]]:
-    """Track in a thread of its own, so that its progress can be yielded and a closed generator stops it."""
+def _reported(work: Callable[..., Found]) -> Generator[Progress, None, Found]:
+    """Run ``work(progress=...)`` in a thread of its own, so that its progress can be yielded and a closed generator
+    stops it."""
     reports: queue.SimpleQueue[float | None] = queue.SimpleQueue()
-    results: list[tuple[Motion, TrackInfo] | BaseException] = []
+    results: list[Found | BaseException] = []
     cancelled = threading.Event()
 
     def report(fraction: float) -> None:
@@ -69,14 +122,14 @@ def _track(video: Path) -> Generator[Progress, None, tuple[Motion, TrackInfo]]:
             raise _Cancelled
         reports.put(fraction)
 
-    def work() -> None:
+    def run() -> None:
         try:
-            results.append(track_video(video, progress=report))
+            results.append(work(progress=report))
         except BaseException as error:  # handed to the caller's thread
             results.append(error)
         reports.put(None)
 
-    thread = threading.Thread(target=work, name="tracker", daemon=True)
+    thread = threading.Thread(target=run, name="tracker", daemon=True)
     thread.start()
     try:
         while (fraction := reports.get()) is not None:

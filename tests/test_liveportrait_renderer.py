@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import cv2
@@ -19,15 +18,23 @@ from moda.published import lift_gaze
 from moda.render import RenderError
 from moda.render.liveportrait import LivePortrait, LivePortraitPortrait, LivePortraitRenderer
 from moda.render.liveportrait.checkpoint import load_published
-from moda.render.liveportrait.crop import MIDDLE, cut, film_to_crop, frame_grid, frame_mask, openings, to_crop
+from moda.render.liveportrait.crop import (
+    MIDDLE,
+    cut,
+    film_square,
+    film_to_crop,
+    frame_grid,
+    frame_mask,
+    openings,
+    to_crop,
+)
 from moda.render.liveportrait.keypoints import (
     SPOKEN,
     KeypointMotion,
-    filmed_keypoints,
-    place,
-    retarget,
+    angles,
     rotation,
     spoken_keypoints,
+    told_keypoints,
 )
 from moda.render.liveportrait.renderer import compose
 from moda.render.liveportrait.shapes import published_shapes
@@ -91,9 +98,14 @@ def test_rotations_are_those_of_pitch_then_yaw_then_roll() -> None:
     torch.testing.assert_close(rotation(angles)[0].double(), (z @ y @ x).T, rtol=0, atol=1e-6)
 
 
+def test_angles_are_those_a_rotation_was_made_of() -> None:
+    there = torch.tensor([[20.0, -35.0, 50.0], [-80.0, 85.0, -170.0], [0.0, 0.0, 0.0]])
+    torch.testing.assert_close(angles(rotation(there)), there, rtol=0, atol=1e-3)
+
+
 def test_a_portraits_own_motion_leaves_it_as_it_is() -> None:
     mine = source()
-    for rule in (spoken_keypoints, filmed_keypoints, partial(filmed_keypoints, first=mine.rows)):
+    for rule in (spoken_keypoints, told_keypoints):
         torch.testing.assert_close(rule(mine, mine.rows), mine.keypoints, rtol=0, atol=1e-5)
 
 
@@ -127,30 +139,6 @@ def test_looking_up_moves_the_eyes_alone() -> None:
     torch.testing.assert_close(shift, expected * mine.scale, rtol=0, atol=1e-6)
 
 
-def test_relative_motion_starts_from_the_portrait() -> None:
-    mine, first, later = source(), source(1), source(2)
-    moved = filmed_keypoints(mine, later.rows, first.rows)
-    expected = place(
-        mine.canonical,
-        later.rotation @ torch.linalg.inv(first.rotation) @ mine.rotation,
-        mine.expression + later.expression - first.expression,
-        mine.scale * later.scale / first.scale,
-        mine.translation + later.translation - first.translation,
-    )
-    torch.testing.assert_close(moved, expected, rtol=0, atol=1e-4)
-    assert not torch.allclose(moved, filmed_keypoints(mine, later.rows), atol=0.1)
-
-
-def test_retargeting_can_be_written_into_the_motion(renderer: LivePortraitRenderer) -> None:
-    mine, rows = source(), source(1).rows
-    delta = retarget(renderer.networks.lips, mine.keypoints, torch.tensor([[0.1, 0.6]]))
-    assert delta.shape == (1, 21, 3)
-    assert delta.abs().max() > 0.01
-    written = rows.clone()
-    written[:, :63] += (delta / mine.scale[..., None]).flatten(1)
-    torch.testing.assert_close(filmed_keypoints(mine, written), filmed_keypoints(mine, rows) + delta, rtol=0, atol=1e-5)
-
-
 # ---- crop and seam -------------------------------------------------------------------------------------------------
 
 
@@ -178,7 +166,7 @@ def test_the_crop_is_upright_and_as_large_as_published() -> None:
 
 def test_a_film_has_one_upright_crop(face: SourceFace) -> None:
     points = face.landmarks[:, :2]
-    one = film_to_crop(points[None])
+    one = film_to_crop(film_square(points)[None])
     assert one[0, 1] == one[1, 0] == 0
     assert one[0, 0] == one[1, 1]
     turned = to_crop(points, 2.2, 0.1)  # about the same middle, and as large
@@ -186,18 +174,17 @@ def test_a_film_has_one_upright_crop(face: SourceFace) -> None:
     middle = np.linalg.solve(turned[:, :2], MIDDLE - turned[:, 2])
     np.testing.assert_allclose(one[:, :2] @ middle + one[:, 2], MIDDLE)
     far = points + np.array([40, 0], np.float32)
-    mean = film_to_crop(np.stack([points, far, far, far]))
+    mean = film_to_crop(np.stack([film_square(p) for p in (points, far, far, far)]))
     np.testing.assert_allclose(mean[:, :2] @ (middle + np.array([30, 0])) + mean[:, 2], MIDDLE)
 
 
 def test_openings_are_heights_over_widths() -> None:
-    landmarks = np.zeros((2, 478, 3))
-    landmarks[:, [133, 362, 291], 0] = 10, 20, 40
-    landmarks[:, [145, 374, 14], 1] = [[4, 2, 10], [0, 0, 0]]
-    landmarks[:, :, 2] = np.arange(478)  # depth does not count
-    eyes, lips = openings(landmarks)
-    np.testing.assert_allclose(eyes, [[0.4, 0.1], [0, 0]], atol=1e-6)
-    np.testing.assert_allclose(lips, [[0.25], [0]], atol=1e-6)
+    landmarks = np.zeros((478, 3))
+    landmarks[[133, 362, 291], 0] = 10, 20, 40
+    landmarks[[145, 374, 14], 1] = 4, 2, 10
+    landmarks[:, 2] = np.arange(478)  # depth does not count
+    np.testing.assert_allclose(openings(landmarks), [0.4, 0.1, 0.25], atol=1e-6)
+    assert (openings(np.zeros((478, 2))) == 0).all()
 
 
 @pytest.mark.parametrize("size", [300, 128])
@@ -302,11 +289,6 @@ def test_impossible_sizes_and_motions_are_refused(
         next(renderer.render(portrait, np.full((3, 70), np.nan, np.float32)))
 
 
-def test_video_drives_by_its_own_rule(renderer: LivePortraitRenderer, portrait: LivePortraitPortrait) -> None:
-    rows = motion(portrait, 2)
-    filmed = LivePortraitRenderer(renderer.networks, rule=partial(filmed_keypoints, first=torch.from_numpy(rows[:1])))
-    drawn = frames(filmed, portrait, rows)
-    still = frames(filmed, portrait, rows[[0, 0]])
-    own = frames(renderer, portrait, portrait.source.rows.numpy())
-    assert np.abs(still[0].astype(int) - own[0]).max() <= 1
-    assert np.abs(drawn[1].astype(int) - own[0]).max() > 10
+def test_a_background_that_follows_is_refused(renderer: LivePortraitRenderer, face: SourceFace) -> None:
+    with pytest.raises(RenderError, match="LivePortrait cannot draw --background follow"):
+        renderer.prepare(face, SIZE, "follow")

@@ -28,6 +28,8 @@ HULL = (
 )  # fmt: skip
 EYES = (33, 133, 159, 145, 362, 263, 386, 374)  # corners and middles of the lids
 MOUTH = (61, 291)
+#: Top and bottom, one corner and the other: right eye, left eye, lips.
+OPENINGS = ((159, 145, 33, 133), (386, 374, 263, 362), (13, 14, 61, 291))
 
 FEATHER = 0.1  # of the side of the square, and of a frame: how wide the drawn picture fades into the photo
 
@@ -50,31 +52,31 @@ def to_crop(landmarks: Array, scale: float = SCALE, rise: float = RISE) -> Array
     return np.column_stack([axes / side, MIDDLE - middle / side])
 
 
-def film_to_crop(landmarks: Array) -> Array:
-    """One crop for a whole driving video, as :func:`to_crop` gives it: not turned, the mean of the frames' squares.
+def film_square(landmarks: Array) -> Array:
+    """Middle x, y and side, px, of the crop that one picture of a driving video asks for.
 
-    landmarks: [T, 478, 2 or 3] px.
+    landmarks: [478, 2 or 3] px.
     """
-    squares = []
-    for points in landmarks:
-        matrix = to_crop(points, FILM_SCALE, FILM_RISE)
-        side = 1 / np.hypot(*matrix[:, 0])
-        squares.append([*np.linalg.solve(matrix[:, :2], MIDDLE - matrix[:, 2]), side])  # middle and side, px
-    x, y, side = np.mean(squares, axis=0)
+    matrix = to_crop(landmarks, FILM_SCALE, FILM_RISE)
+    return np.array([*np.linalg.solve(matrix[:, :2], MIDDLE - matrix[:, 2]), 1 / np.hypot(*matrix[:, 0])])
+
+
+def film_to_crop(squares: Array) -> Array:
+    """One crop for a whole driving video, as :func:`to_crop` gives it: not turned, the mean of all that is asked for.
+
+    squares: [T, 3] of :func:`film_square`.
+    """
+    x, y, side = squares.mean(axis=0)
     return np.array([[1 / side, 0, MIDDLE - x / side], [0, 1 / side, MIDDLE - y / side]])
 
 
-def openings(landmarks: Array) -> tuple[Array, Array]:
-    """How far eyes and lips are open, as the retargeting networks have it: height over width.
+def openings(landmarks: Array) -> Array:
+    """How far right eye, left eye and lips are open, as the retargeting networks have it: height over width, [3].
 
-    landmarks: [T, 478, 2 or 3] px -> right and left eye [T, 2], lips [T, 1].
+    landmarks: [478, 2 or 3] px.
     """
-    right, left, lips = (
-        np.linalg.norm(landmarks[:, top, :2] - landmarks[:, bottom, :2], axis=-1)
-        / (np.linalg.norm(landmarks[:, one, :2] - landmarks[:, other, :2], axis=-1) + 1e-6)
-        for top, bottom, one, other in ((159, 145, 33, 133), (386, 374, 263, 362), (13, 14, 61, 291))
-    )
-    return np.stack([right, left], axis=-1), lips[:, None]
+    top, bottom, one, other = landmarks[list(zip(*OPENINGS, strict=True)), :2]  # [3, 2] each
+    return np.linalg.norm(top - bottom, axis=-1) / (np.linalg.norm(one - other, axis=-1) + 1e-6)
 
 
 def cut(image: Array, matrix: Array, size: int = SIZE) -> Array:

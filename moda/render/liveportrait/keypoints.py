@@ -1,4 +1,4 @@
-"""The keypoint equations of the published renderer, and the two ways in which motion drives a portrait.
+"""The keypoint equations of the published renderer, and its rule for speech; that for video is in ``driving``.
 
 LivePortrait, arXiv 2407.03168: a portrait's K = 21 keypoints are x = s (x_c R + delta) + t, of canonical keypoints
 x_c, head rotation R, expression delta, scale s and translation t.
@@ -23,10 +23,7 @@ SPOKEN = {
     1: "xyz", 2: "xyz", 3: "y", 4: "y", 5: "z", 6: "xyz", 8: "z", 9: "yz", **dict.fromkeys(range(11, 21), "xyz"),
 }  # fmt: skip
 
-_SPOKEN = torch.tensor([[axis in SPOKEN.get(keypoint, "") for axis in "xyz"] for keypoint in range(21)])
-
-#: The published speech pipeline looks up a little in every frame: added to y of keypoints 11, 15 and 13, 16.
-LOOK_UP = {11: 0.0025, 15: 0.0025, 13: 0.00075, 16: 0.00075}
+SPOKEN_MASK = torch.tensor([[axis in SPOKEN.get(keypoint, "") for axis in "xyz"] for keypoint in range(21)])
 
 
 @dataclass(frozen=True)
@@ -90,45 +87,35 @@ def rotation(angles: Tensor) -> Tensor:
     return torch.stack([torch.stack(row, dim=-1) for row in matrix], dim=-2)
 
 
+def angles(rotation: Tensor) -> Tensor:
+    """Inverse of :func:`rotation`, for a yaw within 90 degrees: [B, 3, 3] -> pitch, yaw, roll in degrees, [B, 3]."""
+    pitch = torch.atan2(rotation[:, 1, 2], rotation[:, 2, 2])
+    yaw = torch.asin(-rotation[:, 0, 2].clamp(-1, 1))
+    roll = torch.atan2(rotation[:, 0, 1], rotation[:, 0, 0])
+    return torch.rad2deg(torch.stack([pitch, yaw, roll], dim=-1))
+
+
 def place(canonical: Tensor, rotation: Tensor, expression: Tensor, scale: Tensor, translation: Tensor) -> Tensor:
     """s (x_c R + delta) + t in x and y: depth is left out of the translation, as published. [B, 21, 3]."""
     flat = F.pad(translation[..., :2], (0, 1))
     return scale[..., None] * (canonical @ rotation + expression) + flat[..., None, :]
 
 
-def spoken_keypoints(source: KeypointMotion, rows: Tensor, look_up: bool = False) -> Tensor:
+def spoken_keypoints(source: KeypointMotion, rows: Tensor) -> Tensor:
     """Where generated motion puts a portrait's keypoints, before stitching: the published rules for speech.
 
     source: of one portrait; rows: [B, 70] in space ``liveportrait``. Pose and translation are the generated ones, the
-    scale is the portrait's, and so is the expression where SPOKEN says nothing. ``look_up`` adds LOOK_UP.
-    Returns [B, 21, 3].
+    scale is the portrait's, and so is the expression where SPOKEN says nothing. Returns [B, 21, 3].
     """
     driving = KeypointMotion.of_rows(source.canonical, rows)
-    expression = torch.where(_SPOKEN.to(rows.device, non_blocking=True), driving.expression, source.expression)
-    if look_up:
-        for keypoint, step in LOOK_UP.items():
-            expression[:, keypoint, 1] += step
+    expression = torch.where(SPOKEN_MASK.to(rows.device, non_blocking=True), driving.expression, source.expression)
     return place(source.canonical, driving.rotation, expression, source.scale, driving.translation)
 
 
-def filmed_keypoints(source: KeypointMotion, rows: Tensor, first: Tensor | None = None) -> Tensor:
-    """Where the motion of another face puts a portrait's keypoints, before stitching: the published rules for video.
-
-    source: of one portrait; rows: [B, 70] of the driving video. ``first`` [1, 70], its first frame, makes it relative:
-    what has changed since then is added to the portrait. Without it pose, expression and translation are those of the
-    driving face, and only the scale is the portrait's. Returns [B, 21, 3].
-    """
-    driving = KeypointMotion.of_rows(source.canonical, rows)
-    if first is None:
-        return place(source.canonical, driving.rotation, driving.expression, source.scale, driving.translation)
-    start = KeypointMotion.of_rows(source.canonical, first.to(rows))
-    return place(
-        source.canonical,
-        driving.rotation @ start.rotation.mT @ source.rotation,
-        source.expression + driving.expression - start.expression,
-        source.scale * driving.scale / start.scale,
-        source.translation + driving.translation - start.translation,
-    )
+def told_keypoints(source: KeypointMotion, rows: Tensor) -> Tensor:
+    """Where a portrait's keypoints are when it makes the motion [B, 70] that is its own to the last number, as
+    :func:`moda.render.liveportrait.driving.carry_over` gives it: [B, 21, 3]."""
+    return KeypointMotion.of_rows(source.canonical, rows).keypoints
 
 
 # ---- the small networks on keypoints -------------------------------------------------------------------------------
@@ -157,7 +144,7 @@ def retarget(network: KeypointMLP, source: Tensor, ratios: Tensor) -> Tensor:
 
     source: [1, 21, 3] the portrait's keypoints; ratios: opening over width; of the portrait's right and left eye and
     the one wanted, [B, 3], for the network of the eyes; of the portrait's lips and the one wanted, [B, 2], for that
-    of the lips. Divided by the scale, the result can be added to the expression of a motion instead.
+    of the lips.
     """
     keypoints = source.expand(len(ratios), -1, -1)
     return network(torch.cat([keypoints.flatten(1), ratios], dim=1)).view_as(keypoints)

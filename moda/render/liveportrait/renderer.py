@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,20 +13,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from moda.render.base import check_motion, check_side
-from moda.render.liveportrait.crop import cut, frame_grid, frame_mask, to_crop
+from moda.render.base import RenderError, check_motion, check_side
+from moda.render.liveportrait.crop import cut, frame_grid, frame_mask, openings, to_crop
+from moda.render.liveportrait.driving import carry_over
 from moda.render.liveportrait.keypoints import KeypointMotion, spoken_keypoints, stitch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from contracts import Array, SourceFace
+    from contracts import Array, Driving, SourceFace
     from moda.render.base import Background
     from moda.render.liveportrait.networks import LivePortrait
 
 
+def check_background(background: Background) -> None:
+    """Raise RenderError for a background that these networks cannot draw."""
+    if background != "still":
+        raise RenderError(f"LivePortrait cannot draw --background {background}: leave it out, or use --renderer mesh")
+
+
 class Rule(Protocol):
-    """Where motion puts a portrait's keypoints: ``spoken_keypoints``, or ``filmed_keypoints`` for driving video."""
+    """Where motion puts a portrait's keypoints: ``spoken_keypoints``, or ``told_keypoints`` for driving video."""
 
     def __call__(self, source: KeypointMotion, rows: Tensor) -> Tensor:
         """rows: [B, 70] -> [B, 21, 3]."""
@@ -61,25 +69,38 @@ class LivePortraitRenderer:
         self.device, self.dtype = parameter.device, parameter.dtype
 
     @torch.inference_mode()
-    def look(self, image: Array, matrix: Array) -> tuple[KeypointMotion, Tensor]:
-        """The motion of a face in ``image``, uint8 [H, W, 3], and its picture [1, 3, 256, 256] as the networks see
-        it; ``matrix`` is that of :func:`moda.render.liveportrait.crop.to_crop`."""
-        picture = torch.from_numpy(cut(image, matrix)).to(self.device).permute(2, 0, 1)[None] / 255
-        return KeypointMotion.of(self.networks.motion(picture)), picture
+    def look(self, crops: Array) -> tuple[KeypointMotion, Tensor]:
+        """The motion of the faces in ``crops``, uint8 [B, 256, 256, 3] of :func:`moda.render.liveportrait.crop.cut`,
+        and the pictures [B, 3, 256, 256] that the networks see."""
+        pictures = torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2) / 255
+        return KeypointMotion.of(self.networks.motion(pictures)), pictures
 
     def motion_of(self, face: SourceFace) -> KeypointMotion:
-        """The motion of a portrait: its canonical keypoints are the identity, its rows where generated motion starts."""
-        return self.look(face.image, to_crop(face.landmarks))[0]
+        """The motion of a portrait: its identity (canonical keypoints), and where generated motion starts (rows)."""
+        return self.look(cut(face.image, to_crop(face.landmarks))[None])[0]
+
+    def drive(self, face: SourceFace, rows: Array, how: Driving) -> Array:
+        """The motion [T, 70] of a filmed face, carried over to a portrait; for a renderer with ``told_keypoints``."""
+        with torch.inference_mode():
+            source, film = self.motion_of(face), torch.from_numpy(rows).to(self.device)
+            return carry_over(self.networks, source, openings(face.landmarks), film, how).cpu().numpy()
+
+    def with_rule(self, rule: Rule) -> LivePortraitRenderer:
+        """The same networks by another rule."""
+        other = copy(self)
+        other.rule = rule
+        return other
 
     @torch.inference_mode()
     def prepare(self, face: SourceFace, size: int, background: Background = "still") -> LivePortraitPortrait:
-        """Crop, features, keypoints and seam. ``size``: even, 64 to 3840 px, else RenderError.
+        """Crop, features, keypoints and seam. ``size``: even, 64 to 3840 px.
 
-        ``background`` changes nothing: what moves around the head is the network's own affair.
+        Raises RenderError for another size, and where the background is to ``follow``, which no network asks about.
         """
         check_side(size)
+        check_background(background)
         matrix = to_crop(face.landmarks)
-        source, picture = self.look(face.image, matrix)
+        source, picture = self.look(cut(face.image, matrix)[None])
         x0, y0, side = face.crop
         crop = face.image[y0 : y0 + side, x0 : x0 + side]
         photo = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA if size < side else cv2.INTER_CUBIC)
