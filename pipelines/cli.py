@@ -83,6 +83,7 @@ Provenance = Annotated[
     bool, typer.Option("--provenance/--no-provenance", help="Sign into the video that it is synthetic, and how made.")
 ]
 Mark = Annotated[bool, typer.Option("--mark", help="Burn a small visible AI into a corner of the picture.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 SaveMotion = Annotated[Path | None, typer.Option(help="Keep the motion in this .npz; `moda render` plays it.")]
 
 
@@ -121,7 +122,7 @@ def talk(
     frame: Frame = None,
     size: Size = None,
     background: Background = "still",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    device: Device = "auto",
     head_from: Annotated[
         Path | None, typer.Option(help="A motion of --save-motion, same voice: the head moves as it does there.")
     ] = None,
@@ -149,20 +150,34 @@ def drive(
     portrait: Portrait,
     video: Annotated[Path, typer.Argument(help="A video of a talking face.", show_default=False)],
     out: Out,
+    renderer: Annotated[str, typer.Option(help="mesh, or liveportrait (see `moda weights`).")] = "mesh",
+    relative: Annotated[
+        bool,
+        typer.Option("--relative/--absolute", help="What changes in VIDEO is added to the portrait, or taken over."),
+    ] = True,
+    region: Annotated[
+        Literal["all", "pose", "expression", "lips", "eyes"],
+        typer.Option(help="What moves. This and the next two are LivePortrait's, as is --absolute."),
+    ] = "all",
+    retarget_eyes: Annotated[bool, typer.Option("--retarget-eyes", help="Eyes as far open as those in VIDEO.")] = False,
+    retarget_lips: Annotated[bool, typer.Option("--retarget-lips", help="Lips as far open as those in VIDEO.")] = False,
     frame: Frame = None,
     size: Size = None,
     background: Background = "still",
+    device: Device = "auto",
     save_motion: SaveMotion = None,
     face: Face = None,
     provenance: Provenance = True,
     mark: Mark = False,
 ) -> None:
     """PORTRAIT moves as the face in VIDEO does, and has its sound."""
-    from pipelines.drive import drive_portrait
+    from pipelines.drive import Retarget, drive_portrait
 
+    retarget: list[Retarget] = ["eyes"] * retarget_eyes + ["lips"] * retarget_lips
     steps = drive_portrait(
         portrait, video, out, frame=frame, size=size, background=background, face=face, save_motion=save_motion,
-        provenance=provenance, mark=mark,
+        provenance=provenance, mark=mark, renderer=renderer, device=device, relative=relative, region=region,
+        retarget=retarget,
     )  # fmt: skip
     _run(steps, out)
 
@@ -177,6 +192,10 @@ def render(
     size: Size = None,
     background: Background = "still",
     face: Face = None,
+    renderer: Annotated[
+        str | None, typer.Option(help="mesh, liveportrait or random; the one that the motion is made for if not given.")
+    ] = None,
+    device: Device = "auto",
     provenance: Provenance = True,
     mark: Mark = False,
 ) -> None:
@@ -185,7 +204,7 @@ def render(
 
     steps = render_motion(
         portrait, motion, out, audio=audio, frame=frame, size=size, background=background, face=face,
-        provenance=provenance, mark=mark,
+        provenance=provenance, mark=mark, renderer=renderer, device=device,
     )  # fmt: skip
     _run(steps, out)
 
@@ -206,7 +225,7 @@ def faces(portrait: Portrait) -> None:
 
 
 @app.command()
-def doctor(device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto") -> None:
+def doctor(device: Device = "auto") -> None:
     """Versions, device, models, and a self-test of the whole chain; exit code 1 if anything fails."""
     from pipelines.doctor import examine
 

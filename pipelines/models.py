@@ -13,12 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import HubertConfig, HubertModel
 
 from contracts import ModaError
 from encoders.identity import encode_identity
-from encoders.wav2vec import EMBEDDED as EMBEDDED_ENCODER
-from encoders.wav2vec import AudioEncoder, FrameAligned
 from moda.checkpoint import load_checkpoint, load_published
 from moda.published import published_space
 from moda.render import MeshRenderer, RenderError
@@ -33,6 +30,7 @@ from pipelines.weights import RECORD, find_weights, here
 
 if TYPE_CHECKING:
     from contracts import Array, SourceFace
+    from encoders.wav2vec import AudioEncoder
     from moda.model import MMDiT
     from moda.motion import MotionSpace
     from moda.render import Renderer
@@ -92,6 +90,8 @@ def model_files(weights: str) -> list[Path]:
     """The files that say what the models are, those of published weights by their hashes. Raises a ModaError."""
     check_models(weights)
     if weights == LITE:
+        from encoders.wav2vec import EMBEDDED as EMBEDDED_ENCODER
+
         return [EMBEDDED_ENCODER, EMBEDDED]
     if weights == RANDOM:
         return []
@@ -102,6 +102,9 @@ def model_files(weights: str) -> list[Path]:
 
 def load_models(weights: str, device: torch.device) -> Models:
     """All that a talking video takes, on ``device``. Raises a ModaError where weights are missing or damaged."""
+    from encoders.wav2vec import EMBEDDED as EMBEDDED_ENCODER  # here, as it takes seconds to import
+    from encoders.wav2vec import AudioEncoder
+
     check_models(weights)
     if weights in (PUBLISHED, RANDOM):
         if weights == PUBLISHED:
@@ -162,6 +165,10 @@ def _random_networks() -> LivePortrait:
 
 def _random_listener(device: torch.device) -> AudioEncoder:
     """HuBERT of the published size."""
+    from transformers import HubertConfig, HubertModel
+
+    from encoders.wav2vec import AudioEncoder, FrameAligned
+
     with torch.device("meta"):
         network = HubertModel(HubertConfig())
     shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}

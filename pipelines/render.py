@@ -13,9 +13,12 @@ from contracts import FPS, Motion
 from encoders.face import encode_face
 from encoders.media import frame_count, load_audio
 from moda.motion import load_motion, save_motion
-from moda.render import Background, Frame, Framing, MeshRenderer, Renderer, RenderError, Scene
+from moda.render import Background, Frame, Framing, Renderer, RenderError, Scene
 from pipelines.credentials import SigningError
+from pipelines.device import choose_device
+from pipelines.driving import cast
 from pipelines.mark import Mark
+from pipelines.models import load_renderer, renderer_of
 from pipelines.provenance import Claim, check_signing, sign
 from pipelines.video import check_output, open_video
 
@@ -129,12 +132,13 @@ def check_outputs(
 def render_motion(
     portrait: StrPath, motion: StrPath, out: StrPath, *, audio: StrPath | None = None, frame: Frame | None = None,
     size: int | None = None, background: Background = "still", face: int | None = None, provenance: bool = True,
-    mark: bool = False,
+    mark: bool = False, renderer: str | None = None, device: str = "auto",
 ) -> Iterator[Progress]:  # fmt: skip
     """Play a saved motion (npz) on a portrait, with sound where ``audio`` is given; as long as the motion.
 
     ``frame``, ``size`` and ``background`` are those of Framing; ``face`` is the number that ``moda faces`` gives it;
-    ``provenance`` and ``mark`` are those of TalkOptions.
+    ``provenance`` and ``mark`` are those of TalkOptions; ``renderer`` is that of load_renderer, None the one that the
+    motion is made for.
 
     Raises:
         ModaError: a file cannot be used; the kinds are those of encode_face, load_motion, load_audio and open_video.
@@ -144,6 +148,7 @@ def render_motion(
     if provenance:
         check_signing()
     saved = load_motion(Path(motion))
+    drawn_by = load_renderer(renderer or renderer_of(saved.space), choose_device(device))
     warnings: tuple[str, ...] = ()
     if audio is not None and frame_count(len(load_audio(audio))) != len(saved):
         warnings = (
@@ -157,4 +162,5 @@ def render_motion(
         settings = asdict(framing) | {"face": face, "mark": mark}
         claim = Claim.of("render", source, {"motion": motion, "audio": audio}, settings)
     film = Film(source, out, framing, sound=audio, claim=claim, mark=mark)
-    yield from film.shoot(MeshRenderer(), [saved.frames], len(saved), saved.space)
+    drawn_by, frames = cast(drawn_by, source, saved)
+    yield from film.shoot(drawn_by, [frames], len(saved), saved.space)

@@ -17,6 +17,7 @@ from encoders.media import AudioError, load_audio
 from encoders.track import NoFaceInVideo, VideoMissing
 from moda.motion import MotionError, load_motion, save_motion
 from moda.render import Framing, MeshRenderer, RenderError
+from pipelines.catalogue import PublishedWeightsError
 from pipelines.drive import drive_portrait
 from pipelines.render import Film, render_motion
 from pipelines.video import OutputError
@@ -105,10 +106,15 @@ def test_a_closed_pipeline_leaves_nothing(tmp_path, motion):
     assert files(tmp_path) == {"motion.npz"}
 
 
-def test_motion_of_another_space_is_refused(tmp_path):
+def test_motion_of_another_space_is_refused(tmp_path, monkeypatch):
     save_motion(tmp_path / "motion.npz", Motion(jaw_motion(5).frames, space="liveportrait"))
-    with pytest.raises(RenderError, match="liveportrait"):
+    with pytest.raises(RenderError, match="space 'liveportrait', the renderer draws 'mesh'"):
+        run(render_motion(PORTRAIT, tmp_path / "motion.npz", tmp_path / "out.mp4", size=256, renderer="mesh"))
+    monkeypatch.setenv("MODA_WEIGHTS", str(tmp_path / "none"))
+    with pytest.raises(PublishedWeightsError, match="`moda weights fetch liveportrait`"):
         run(render_motion(PORTRAIT, tmp_path / "motion.npz", tmp_path / "out.mp4", size=256))
+    with pytest.raises(RenderError, match="there is no renderer 'mash'; choose from mesh, "):
+        run(render_motion(PORTRAIT, tmp_path / "motion.npz", tmp_path / "out.mp4", size=256, renderer="mash"))
     assert files(tmp_path) == {"motion.npz"}
 
 
