@@ -43,7 +43,7 @@ def carry_over(networks: LivePortrait, source: KeypointMotion, open_now: Array, 
     count = len(rows)
     driven = KeypointMotion(
         source.canonical,
-        torch.where(_moving(how).to(rows.device)[..., None, :], expression, source.expression),
+        torch.where(_moving(how).to(rows.device), expression, source.expression),
         scale.expand(count, -1),
         translation.expand(count, -1),
         degrees.expand(count, -1),
