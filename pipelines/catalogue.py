@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 from contracts import ModaError
 
 if TYPE_CHECKING:
+    import torch
+
+    from encoders.wav2vec import AudioEncoder
     from moda.model import MMDiT
 
 
@@ -69,7 +72,8 @@ def _load_renderer(folder: Path) -> object:
     return load_liveportrait(folder)
 
 
-def _load_encoder(folder: Path) -> object:
+def load_encoder(folder: Path, device: str | torch.device = "cpu") -> AudioEncoder:
+    """A published audio encoder, float32. Raises EncoderError."""
     from transformers.utils import logging
 
     from encoders.wav2vec import AudioEncoder
@@ -78,7 +82,7 @@ def _load_encoder(folder: Path) -> object:
     logging.set_verbosity_error()  # what does not fit is told as an error, and what is left out is known
     logging.disable_progress_bar()
     try:
-        return AudioEncoder.pretrained(folder)
+        return AudioEncoder.pretrained(folder, device)
     finally:
         logging.set_verbosity(verbosity)
         if bars:
@@ -134,7 +138,7 @@ CATALOGUE = {
             "TencentGameMate/chinese-hubert-base",
             (PublishedFile("config.json"), PublishedFile("pytorch_model.bin")),
             "MIT",
-            _load_encoder,
+            load_encoder,
             "fce0375452b1dd6c080ac3248d423d4d037bc831",
             architecture="hubert",
         ),
@@ -152,7 +156,7 @@ CATALOGUE = {
                 ),
             ),
             "Apache-2.0",
-            _load_encoder,
+            load_encoder,
             "0b5b8e868dd84f03fd87d01f9c4ff0f080fecfe8",
             architecture="wav2vec2",
         ),

@@ -25,7 +25,7 @@ from moda.render.liveportrait.checkpoint import load_published as build_networks
 from moda.render.liveportrait.shapes import published_shapes as renderer_shapes
 from moda.sampler import SamplerConfig
 from moda.shapes import published_shapes, random_state
-from pipelines.catalogue import load_motion_generator
+from pipelines.catalogue import load_encoder, load_motion_generator
 from pipelines.weights import RECORD, find_weights, here
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def load_models(weights: str, device: torch.device) -> Models:
     check_models(weights)
     if weights in (PUBLISHED, RANDOM):
         if weights == PUBLISHED:
-            listener = AudioEncoder.pretrained(find_weights(_HUBERT), device)
+            listener = load_encoder(find_weights(_HUBERT), device)
             generator = load_motion_generator(find_weights(PUBLISHED))
         else:
             listener, generator = _random_listener(device), load_published(random_state(published_shapes(), _chance()))
