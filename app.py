@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import secrets
@@ -18,7 +19,7 @@ import gradio as gr
 
 from pipelines import EMOTIONS, ModaError, TalkingHead, TalkOptions
 from pipelines.guard import Guard
-from pipelines.panels import ASSETS, Pace, judge, message, outline_faces, screen
+from pipelines.panels import ASSETS, Pace, growing, judge, message, outline_faces, screen
 from pipelines.render import Progress
 from pipelines.studio import Result, Studio, read_options
 from pipelines.workspace import Limits, open_workspace
@@ -45,6 +46,15 @@ Update = dict[gr.blocks.Block, Any]
 def build(studio: Studio, concurrency: int = 1) -> gr.Blocks:
     """The page and its interface, for models that are loaded already."""
     limits = studio.limits
+
+    def more(asked: Any) -> str | None:
+        """What the page asks for while it plays a preview: (name of the result, bytes it has) -> more of them."""
+        match asked:
+            case [str(name), int(begin)] if 0 <= begin < 2**63:
+                piece = studio.preview(name, begin)
+                return None if piece is None else base64.b64encode(piece).decode()
+        return None
+
     with gr.Blocks(title="moda", analytics_enabled=False) as page:
         gr.Markdown("# moda\nA portrait and a voice become a talking video.", elem_id="title")
         with gr.Row(elem_id="desk"):
@@ -82,6 +92,9 @@ def build(studio: Studio, concurrency: int = 1) -> gr.Blocks:
                 with gr.Row():
                     speak = gr.Button("Speak", variant="primary", scale=3, min_width=120, elem_id="speak")
                     cancel = gr.Button("Cancel", interactive=False, scale=1, min_width=90, elem_id="cancel")
+                preview = gr.HTML(
+                    elem_id="preview", js_on_load="growPreview(element, server, watch)", server_functions=[more]
+                )
                 stage = gr.HTML(screen("Your video will appear here."), elem_id="stage")
                 video = gr.Video(label="Video", visible=False, autoplay=True, buttons=[], elem_id="video")
                 with gr.Column(visible=False, elem_id="after") as after:
@@ -105,6 +118,7 @@ def build(studio: Studio, concurrency: int = 1) -> gr.Blocks:
                             )
                         with gr.Tab("Provenance"):
                             origin = gr.HTML()
+        grows = gr.Checkbox(visible=False)  # whether this browser can play a preview
         last = gr.State("")  # the name of the result that a swap starts from
 
         def look(path: str | None) -> Update:
@@ -133,27 +147,30 @@ def build(studio: Studio, concurrency: int = 1) -> gr.Blocks:
             except Exception as error:
                 return message(studio.tell(error), kind="error")
 
-        def perform(begin: Callable[[], Result]) -> Iterator[Update]:
+        def perform(begin: Callable[[], Result], grow: bool) -> Iterator[Update]:
             """Film a result, and show it. A generator, because that is what gradio can stop: it closes us, and the
             pipeline with us."""
             yield {
-                stage: gr.HTML(screen("Starting"), visible=True),
+                preview: "", stage: gr.HTML(screen("Starting"), visible=True),
                 video: gr.Video(None, visible=False), after: gr.Column(visible=False),
                 speak: gr.Button(interactive=False), cancel: gr.Button(interactive=True),
             }  # fmt: skip
             idle: Update = {speak: gr.Button(interactive=True), cancel: gr.Button(interactive=False)}
             warnings: list[str] = []
             try:
-                result, pace = begin(), Pace()
-                for step in _signs(studio.film(result)):
+                result, pace, due = begin(), Pace(stills=not grow), grow
+                for step in _signs(studio.film(result, preview=grow)):
                     warnings += step.warnings
-                    yield {stage: pace.show(step)}
+                    shows = {stage: pace.show(step)}
+                    if due and step.frame is not None:
+                        shows[preview], due = growing(result.name, step.frame, step.total), False
+                    yield shows
                 report = studio.report(result)
             except Exception as error:
-                yield {stage: screen(studio.tell(error), "error"), **idle}
+                yield {preview: "", stage: screen(studio.tell(error), "error"), **idle}
                 return
             yield {
-                stage: gr.HTML(visible=False),
+                preview: "", stage: gr.HTML(visible=False),
                 video: gr.Video(str(result.video), visible=True),
                 after: gr.Column(visible=True),
                 notes: "".join(message(text, kind="warning") for text in warnings) + message(report.provenance[0]),
@@ -179,16 +196,16 @@ def build(studio: Studio, concurrency: int = 1) -> gr.Blocks:
                 options = TalkOptions(emotion=feeling, face=given[face], **chosen)
                 return studio.begin(Path(given[portrait]), Path(given[voice]), options, consent=given[consent])
 
-            yield from perform(begin)
+            yield from perform(begin, given[grows])
 
-        def swap(label: str) -> Callable[[str, float, bool], Iterator[Update]]:
-            def swapped(name: str, intensity: float, agreed: bool) -> Iterator[Update]:
-                yield from perform(lambda: studio.swap(name, f"{label}:{intensity:g}", consent=agreed))
+        def swap(label: str) -> Callable[[str, float, bool, bool], Iterator[Update]]:
+            def swapped(name: str, intensity: float, agreed: bool, grow: bool) -> Iterator[Update]:
+                yield from perform(lambda: studio.swap(name, f"{label}:{intensity:g}", consent=agreed), grow)
 
             return swapped
 
         downloads = [save_video, save_motion]
-        shown = [stage, video, after, speak, cancel, notes, *downloads, plot, command, record, origin, last]
+        shown = [preview, stage, video, after, speak, cancel, notes, *downloads, plot, command, record, origin, last]
         quick: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
         slow: dict[str, Any] = {
             "outputs": shown, "concurrency_id": RENDER, "concurrency_limit": concurrency, "api_visibility": "private",
@@ -200,15 +217,18 @@ def build(studio: Studio, concurrency: int = 1) -> gr.Blocks:
         emotion.change(lambda label: gr.Slider(visible=label != "auto"), emotion, intensity, **quick)
         for button, (path, target) in samples.items():
             button.click(lambda path=str(path): path, None, target, **quick)
-        inputs = {portrait, voice, consent, emotion, intensity, count, face, *settings.values(), *sum(rows, ())}
+        inputs = {portrait, voice, consent, emotion, intensity, count, face, grows, *settings.values(), *sum(rows, ())}
         running: list[Any] = [speak.click(speaks, inputs, **slow)]
-        running += [button.click(swap(label), [last, intensity, consent], **slow) for button, label in swaps.items()]
+        running += [
+            button.click(swap(label), [last, intensity, consent, grows], **slow) for button, label in swaps.items()
+        ]
         cancel.click(None, cancels=running, **quick).then(  # after it: or a last frame might be shown over the message
-            lambda: (screen("Cancelled."), gr.Button(interactive=True), gr.Button(interactive=False)),
-            None, [stage, speak, cancel], **quick,
+            lambda: ("", screen("Cancelled."), gr.Button(interactive=True), gr.Button(interactive=False)),
+            None, [preview, stage, speak, cancel], **quick,
         )  # fmt: skip
         first = [str(path) if path.is_file() else None for path in (PORTRAIT, ENGLISH)]
         page.load(lambda: first, None, [portrait, voice], **quick)
+        page.load(None, None, grows, js="() => canGrow", **quick)
         _interface(studio, concurrency)
     return page.queue(max_size=WAITING)
 

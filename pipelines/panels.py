@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from contracts import FPS
 from encoders.face import OVAL
 
 if TYPE_CHECKING:
@@ -20,14 +21,15 @@ if TYPE_CHECKING:
     from pipelines.render import Progress
 
 ASSETS = Path(__file__).with_name("assets")  # style and script of the page
-PREVIEW = 480  # px, longer side of the frames shown while filming
+STILL = 480  # px, longer side of the frames shown while filming
 STAGES = {"audio": "Listening", "face": "Looking", "track": "Tracking", "video": "Filming"}
 
 
 class Pace:
-    """Tells how far a pipeline is: stage, frames a second, time left."""
+    """Tells how far a pipeline is: stage, frames a second, time left; with ``stills`` also the newest frame."""
 
-    def __init__(self) -> None:
+    def __init__(self, stills: bool) -> None:
+        self._stills = stills
         self._begun: tuple[float, int] | None = None  # when filming began, and at which frame
         self._preview = ""
 
@@ -41,12 +43,19 @@ class Pace:
             if step.done > first:
                 rate = (step.done - first) / (now - begun)
                 text += f" · {rate:.0f} frames/s · {_clock((step.total - step.done) / rate)} left"
-            if step.frame is not None:
+            if self._stills and step.frame is not None:
                 self._preview = f'<img src="{_jpeg(step.frame)}" alt="the newest frame"/>'
         bar = f'<div class="bar"><div style="width:{share:.0%}"></div></div>'
         role = f'role="progressbar" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{100 * share:.0f}"'
         progress = f'<div class="progress" {role} aria-label="{text}">{text}{bar}</div>'
         return f'<div class="screen busy">{self._preview}{progress}</div>'
+
+
+def growing(name: str, frame: Array, total: int) -> str:
+    """The element in which the page's script plays what is filmed so far of a result, of ``total``
+    frames; until then its first one."""
+    told = f'data-result="{escape(name)}" data-seconds="{total / FPS:.2f}" aria-label="the video so far"'
+    return f'<video {told} poster="{_jpeg(frame)}" controls playsinline></video>'
 
 
 def judge(faces: Sequence[JudgedFace], chosen: int | None) -> str:
@@ -96,7 +105,7 @@ def outline_faces(faces: Sequence[JudgedFace], chosen: int | None) -> str:
 def _jpeg(frame: Array) -> str:
     """A frame, small, as a data URI."""
     image = Image.fromarray(frame)
-    image.thumbnail((PREVIEW, PREVIEW), Image.Resampling.BILINEAR, reducing_gap=1.5)
+    image.thumbnail((STILL, STILL), Image.Resampling.BILINEAR, reducing_gap=1.5)
     file = io.BytesIO()
     image.save(file, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

@@ -22,6 +22,7 @@ from pipelines.faces import JudgedFace, judge_faces
 from pipelines.grid import film_emotions
 from pipelines.manifest import HINTS
 from pipelines.plot import plot_motion
+from pipelines.preview import film_preview, read_preview
 from pipelines.provenance import ProvenanceError, verify
 from pipelines.talk import OptionError, TalkOptions, Voice
 from pipelines.workspace import Limits, Workspace
@@ -83,6 +84,11 @@ class Result:
     @property
     def motion(self) -> Path:
         return self.folder / f"moda-{self.label}.npz"
+
+    @property
+    def preview(self) -> Path:
+        """What is filmed so far, while it is filmed."""
+        return self.folder / "preview.mp4"
 
     @property
     def command(self) -> str:
@@ -182,18 +188,25 @@ class Studio:
             raise OptionError(f"the intensity {intensity!r} is not a number from 0 to 1")
         return self.begin(before.portrait, before.voice, options, consent=consent, grid=grid)
 
-    def film(self, result: Result) -> Iterator[Progress]:
-        """Make ``result.video``. Closing the generator cancels, and leaves nothing behind. Raises ModaError."""
+    def film(self, result: Result, preview: bool = False) -> Iterator[Progress]:
+        """Make ``result.video``; meanwhile there may be a preview. Closing the generator cancels, and leaves nothing
+        behind. Raises ModaError."""
         try:
             face = self.face(result.portrait, result.options.face)
             voice = self.hear(result.voice)
             if result.grid is None:
-                yield from self.head.talk(face, voice, result.video, result.options)
+                steps = self.head.talk(face, voice, result.video, result.options)
             else:
-                yield from film_emotions(self.head, face, voice, result.video, result.options, result.grid)
+                steps = film_emotions(self.head, face, voice, result.video, result.options, result.grid)
+            yield from film_preview(steps, result.preview, result.voice) if preview else steps
         finally:
             if not result.video.is_file():
                 shutil.rmtree(result.folder, ignore_errors=True)
+
+    def preview(self, name: str, begin: int) -> bytes | None:
+        """More of the preview of the result of that name, from byte ``begin`` on; None where it is not being made."""
+        result = self._results.get(name)
+        return None if result is None else read_preview(result.preview, begin)
 
     def report(self, result: Result) -> Report:
         """On a finished result."""

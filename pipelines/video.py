@@ -8,6 +8,7 @@ import os
 import queue
 import threading
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,26 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
     StrPath = str | os.PathLike[str]
 
+
+@dataclass(frozen=True)
+class Coding:
+    """How a video is encoded, and laid out in its file: options of x264 and of the MP4 muxer."""
+
+    x264: dict[str, str]
+    mp4: dict[str, str]
+    longest: int | None = None  # px: a picture with a longer side is scaled down to it
+
+
 #: The number of threads is fixed because x264's output depends on it: the same frames must give the same file.
-X264_OPTIONS = {"preset": "veryfast", "crf": "18", "threads": "2"}
+WHOLE = Coding({"preset": "veryfast", "crf": "18", "threads": "2"}, {"movflags": "+faststart"})
+#: To be played while it grows, by fragments of 12 frames: quick, no frame held back, a profile that all browsers know.
+#: ``delay_moov``, because only then the header says how much of the sound's beginning is its encoder's.
+GROWING = Coding(
+    {"preset": "ultrafast", "tune": "zerolatency", "profile": "baseline", "level": "3.1", "crf": "28", "g": "12",
+     "threads": "1"},
+    {"movflags": "+frag_keyframe+delay_moov+default_base_moof", "flush_packets": "1"},
+    longest=512,
+)  # fmt: skip
 AAC_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 AAC_BITS = 2.5  # a sample and channel: 120 kbit/s at 48 kHz
 QUEUED_FRAMES = 8
@@ -99,11 +118,11 @@ class VideoWriter:
 
     def __init__(
         self, part: Path, path: Path, sound: StrPath | None, delay: float, picture: Array | None,
-        corner: tuple[int, int],
+        corner: tuple[int, int], coding: Coding = WHOLE,
     ) -> None:  # fmt: skip
         self.part = part  #: the file that is written; whole after :meth:`finish`
         self._path, self._sound, self._delay = path, sound, delay
-        self._picture, self._corner = picture, corner
+        self._picture, self._corner, self._coding = picture, corner, coding
         self._queue: queue.Queue[Array | None] = queue.Queue(QUEUED_FRAMES)
         self._error: BaseException | None = None
         self._cancelled = False
@@ -152,14 +171,16 @@ class VideoWriter:
                 return
             raise OutputError(f"there is not one frame to write to {self._path}; give a longer recording")
         canvas = Canvas(first if self._picture is None else self._picture, self._corner, first.shape[:2])
-        with av.open(str(self.part), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-            video = _video_stream(container, width=canvas.frame.width, height=canvas.frame.height)
+        width, height = _fitted(canvas.frame.width, canvas.frame.height, self._coding.longest)
+        with av.open(str(self.part), "w", format="mp4", options=self._coding.mp4) as container:
+            video = _video_stream(container, width, height, self._coding.x264)
             sound = _SoundTrack(container, self._sound, self._delay) if self._sound is not None else None
             count = 0
             for count, frame in enumerate(itertools.chain([first], frames), start=1):
                 canvas.lay(frame)
-                canvas.frame.pts = count - 1
-                container.mux(video.encode(canvas.frame))  # x264 copies it
+                picture = canvas.frame.reformat(width, height, interpolation="FAST_BILINEAR", threads=1)
+                picture.pts = count - 1
+                container.mux(video.encode(picture))  # x264 copies it
                 if sound is not None:
                     sound.encode(until=Fraction(count, FPS))
             if not self._cancelled:
@@ -250,8 +271,16 @@ class _SoundTrack:
         self._container.mux(self._stream.encode(None))
 
 
-def _video_stream(container: av.container.OutputContainer, width: int, height: int) -> av.VideoStream:
-    stream = container.add_stream("libx264", rate=FPS, options=X264_OPTIONS)
+def _fitted(width: int, height: int, longest: int | None) -> tuple[int, int]:
+    """Even sides of the same shape, the longer one at most ``longest``."""
+    share = 1.0 if longest is None else min(1.0, longest / max(width, height))
+    return max(2, 2 * round(width * share / 2)), max(2, 2 * round(height * share / 2))
+
+
+def _video_stream(
+    container: av.container.OutputContainer, width: int, height: int, options: dict[str, str]
+) -> av.VideoStream:
+    stream = container.add_stream("libx264", rate=FPS, options=options)
     stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
     context = stream.codec_context
     context.colorspace = context.color_primaries = context.color_trc = _BT709

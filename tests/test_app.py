@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import re
@@ -10,7 +12,9 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
+import av
 import gradio
 import numpy as np
 import pytest
@@ -24,16 +28,18 @@ import app
 from contracts import Motion
 from encoders.media import frame_count, load_audio, probe_audio
 from moda.motion import save_motion
+from moda.render import Scene
 from pipelines import ModaError, Progress
 from pipelines.cli import app as cli
 from pipelines.studio import Studio
-from pipelines.talk import Voice
+from pipelines.talk import TalkOptions, Voice
 from pipelines.workspace import Limits, Workspace
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")  # its use of pandas
 
 VOICE = PORTRAIT.with_name("voice_en.wav")
 LONG = 13  # the seed of a job that takes minutes
+SHOT = (Scene(cast("Any", None), 64), np.zeros((64, 64, 3), np.uint8))
 LIMITS = Limits(seconds=10, megabytes=3, megapixels=4)
 
 
@@ -58,9 +64,10 @@ class Head:
         frames = frame_count(len(audio.waveform))
         try:
             yield Progress("face", 100, 100, warnings=("the face is small",))
-            for done in range(100_000 if options.seed == LONG else 20):
+            total = 100_000 if options.seed == LONG else 20
+            for done in range(total):
                 time.sleep(0.002)
-                yield Progress("video", done + 1, 100_000 if options.seed == LONG else 20)
+                yield Progress("video", done + 1, total, shot=SHOT)
             save_motion(options.save_motion, Motion(np.ones((frames, 70), np.float32)))
             Path(out).write_bytes(b"\0\0\0\x18ftypisom" + json.dumps([frames, options.seed, options.emotion]).encode())
         except GeneratorExit:
@@ -250,6 +257,60 @@ def test_nothing_is_fetched_for_anybody(url):
         body = json.dumps({"data": data}).replace("://", "\\u003a//")
         told = curl("-H", "Content-Type: application/json", "-d", body, f"{url}gradio_api/call/faces")
         assert told == "upload the file: addresses are not fetched\n"
+
+
+def more(url, *asked, **how) -> bytes | None:
+    """What the page's script is given for a preview."""
+    with Client(url, verbose=False, download_files=False, **how) as asking:
+        (preview,) = (part["id"] for part in asking.config["components"] if part["props"].get("elem_id") == "preview")
+        body = {"data": list(asked), "fn_name": "more", "component_id": preview, "session_hash": "any"}
+    told = curl(f"{url}gradio_api/component_server", "-H", "Content-Type: application/json", "-d", json.dumps(body))
+    return None if json.loads(told) is None else base64.b64decode(json.loads(told), validate=True)
+
+
+def test_a_preview_grows_and_does_not_outlive_its_result(url, studio):
+    result = studio.begin(PORTRAIT, VOICE, TalkOptions(seed=LONG), consent=True)
+    assert more(url, result.name, 0) is None  # not begun
+    filming = studio.film(result, preview=True)
+    data = b""
+    for step in filming:
+        if step.done % 12 == 0 and len(data := data + (more(url, result.name, len(data)) or b"")) > 5_000:
+            break
+    with av.open(io.BytesIO(data)) as video:
+        assert video.streams.video[0].codec_context.name == "h264"
+    filming.close()
+    assert more(url, result.name, 0) is None
+    assert not result.folder.exists()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("nothing", 0),
+        ("../../etc", 0),
+        ("..", 0),
+        (["x"], 0),
+        (None, None),
+        ("x", -1),
+        ("x", 10**30),
+        ("x", True),
+        (),
+        (0,),
+    ],
+)
+def test_there_is_no_preview_of_what_is_not_made(url, asked):
+    assert more(url, *asked) is None
+
+
+def test_without_the_password_there_is_no_preview(studio):
+    page = app.build(studio)
+    _, url, _ = page.launch(
+        prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", auth=("ada", "secret"), **app.serving(LIMITS)
+    )
+    body = json.dumps({"data": ["nothing", 0], "fn_name": "more", "component_id": 1, "session_hash": "any"})
+    told = curl(f"{url}gradio_api/component_server", "-H", "Content-Type: application/json", "-d", body)
+    page.close()
+    assert json.loads(told) == {"detail": "Not authenticated"}
 
 
 def test_cancelling_frees_the_worker(client, head):
