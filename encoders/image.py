@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from pathlib import Path
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Longest side kept, px, that of 4K video: a larger picture is scaled down to it.
 MAX_SIDE = 3840
+STRIP = 256  # rows that are converted at a time
+_ORIENTATION = 0x0112  # the EXIF tag
 
 
 class ImageError(ModaError):
@@ -80,20 +83,47 @@ def as_rgb(image: str | Path | Array) -> Array:
 
 
 def _to_rgb(picture: Image.Image, max_side: int) -> Array:
-    image = ImageOps.exif_transpose(picture)
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        image = _to_8_bit(image)
+    """Row by row of strips, as a second copy of all of a large picture might not fit in memory."""
+    picture.load()
+    share = min(1.0, max_side / max(picture.size))
+    width, height = (max(1, round(side * share)) for side in picture.size)
+    margin = math.ceil(3 / share) if share < 1 else 0  # rows that the filter sees beyond a strip
+    peak = _peak(picture)
+    image = Image.new("RGB", (width, height))
+    for top in range(0, height, STRIP):
+        bottom = min(top + STRIP, height)
+        y0, y1 = (at * picture.height / height for at in (top, bottom))
+        first, last = max(math.floor(y0) - margin, 0), min(math.ceil(y1) + margin, picture.height)
+        strip = _flat(picture.crop((0, first, picture.width, last)), peak)
+        box = (0, y0 - first, picture.width, y1 - first)
+        image.paste(strip.resize((width, bottom - top), Image.Resampling.LANCZOS, box), (0, top))
+    image.getexif()[_ORIENTATION] = picture.getexif().get(_ORIENTATION, 1)
+    return np.array(ImageOps.exif_transpose(image))
+
+
+def _flat(image: Image.Image, peak: float | None) -> Image.Image:
+    """Any picture as RGB, on white where it is transparent."""
+    if peak is not None:
+        image = _to_8_bit(image, peak)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    image = image.convert("RGB")
-    image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS, reducing_gap=3)
-    return np.array(image)
+    return image.convert("RGB")
 
 
-def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Grey of 16 bits, 32 bits or floating point to 8 bits; Pillow's own conversion clips instead of scaling."""
-    grey = np.nan_to_num(np.asarray(image, np.float32))
-    peak = float(grey.max(initial=0.0))
+def _peak(picture: Image.Image) -> float | None:
+    """The brightest value of a grey of 16 bits, 32 bits or floating point; None for other pictures."""
+    if picture.mode not in ("I", "F") and not picture.mode.startswith("I;16"):
+        return None
+    rows = (
+        picture.crop((0, top, picture.width, min(top + STRIP, picture.height)))
+        for top in range(0, picture.height, STRIP)
+    )
+    return max(float(np.nan_to_num(np.asarray(strip, np.float32)).max(initial=0.0)) for strip in rows)
+
+
+def _to_8_bit(image: Image.Image, peak: float) -> Image.Image:
+    """Grey of up to ``peak`` to 8 bits; Pillow's own conversion clips instead of scaling."""
     white = 1.0 if image.mode == "F" and peak <= 1.0 else 255.0 if peak <= 255.0 else max(65535.0, peak)
-    return Image.fromarray((grey.clip(0, white) * (255.0 / white) + 0.5).astype(np.uint8))
+    grey = np.nan_to_num(np.asarray(image, np.float32)).clip(0, white)
+    return Image.fromarray((grey * (255.0 / white) + 0.5).astype(np.uint8))

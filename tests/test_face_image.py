@@ -82,6 +82,18 @@ def test_huge_pictures_are_scaled_down(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_allclose(image[500, 2000], (200, 30, 40), atol=3)
 
 
+@pytest.mark.parametrize("size", [(700, 1000), (1000, 700), (1201, 300), (400, 2000)])
+def test_scaling_by_strips_leaves_no_seams(tmp_path: Path, size: tuple[int, int]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    whole = Image.fromarray(noise)
+    whole.save(tmp_path / "noise.png")
+    scaled = load_image(tmp_path / "noise.png", max_side=600)
+    expected = np.asarray(whole.resize((scaled.shape[1], scaled.shape[0]), Image.Resampling.LANCZOS))
+    assert max(scaled.shape) == 600
+    assert np.abs(scaled.astype(int) - expected).max() <= 1
+    assert np.array_equal(load_image(tmp_path / "noise.png"), noise)
+
+
 def test_a_decompression_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("L", (3000, 3000)).save(tmp_path / "bomb.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4_000_000)
