@@ -9,7 +9,7 @@ its two heads: viseme posteriors and an articulation track.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +24,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoModel, HubertModel, Wav2Vec2Config, Wav2Vec2Model
 
-from contracts import FPS, SAMPLES_PER_FRAME, AudioFeatures, ModaError
+from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, AudioFeatures, ModaError
+from encoders.published import MARGINS, Recording, frame_count
 from encoders.visemes import VISEMES
 
 if TYPE_CHECKING:
@@ -34,10 +35,6 @@ EMBEDDED = Path(__file__).with_name("assets") / "wav2vec_lite.safetensors"
 
 #: Articulation track: 11 mouth keypoints (x, y, z) and the inner-lip gap.
 ARTICULATION_CHANNELS = 34
-
-#: The convolutions see 40 samples beyond a frame on either side (receptive field 720 for a hop of 640). The published
-#: chain reflects 20 of them and then, about the new edge, 20 more; so do we.
-_MARGINS = (20, 20)
 
 #: What checkpoints hold beyond the encoder: the heads of pre-training and of speech recognition.
 _HEADS = ("quantizer.", "project_q.", "project_hid.", "lm_head.")
@@ -76,7 +73,7 @@ class FrameAligned(nn.Module):
     """A wav2vec2-architecture backbone that gives exactly one frame for every 640 samples.
 
     The waveform is padded by 40 reflected samples on either side, so that the convolutions give n (or, at 50 Hz,
-    2 n) frames for 640 n samples; these are interpolated to n before the transformer (the published "presample").
+    2 n) frames for 640 n samples; 2 n are interpolated to n before the transformer (the published "presample").
     """
 
     backbone: Any  # transformers types its submodules loosely
@@ -86,15 +83,34 @@ class FrameAligned(nn.Module):
         self.backbone = backbone
 
     def convolve(self, waveform: Tensor) -> Tensor:
-        """waveform [B, 640 T] -> convolutional features [B, T, C]."""
+        """waveform [B, 640 T] -> convolutional features [B, T, C], for convolutions at 25 Hz."""
         frames = waveform.shape[-1] // SAMPLES_PER_FRAME
         padded = waveform[:, None, : frames * SAMPLES_PER_FRAME]
-        for margin in _MARGINS:
+        for margin in MARGINS:
             padded = F.pad(padded, (margin, margin), mode="reflect")
-        features = self.backbone.feature_extractor(padded[:, 0])  # [B, C, T or 2 T]
-        if features.shape[-1] != frames:
-            features = F.interpolate(features, size=frames, mode="linear", align_corners=True)
-        return features.transpose(1, 2)  # [B, T, C]
+        return self.backbone.feature_extractor(padded[:, 0]).transpose(1, 2)
+
+    def listen(self, recording: Recording) -> Callable[[int, int], Tensor]:
+        """For convolutions at 50 Hz: gives the features [1, n, C] of frames first .. last - 1 of a recording.
+
+        They are those of the whole, wherever a piece begins: statistics over time, which the base checkpoints take
+        behind the first convolution, are fixed beforehand, and the interpolation is that of all frames.
+        """
+        layers = list(self.backbone.feature_extractor.conv_layers)
+        if isinstance(getattr(layers[0], "layer_norm", None), nn.GroupNorm):
+            layers[0] = _fix_norm(layers[0], recording)
+        step = (2 * recording.frames - 1) / max(recording.frames - 1, 1)  # in frames of 50 Hz
+
+        def convolve(first: int, last: int) -> Tensor:
+            x = torch.from_numpy(recording.padded(first, last))[None, None].to(self.backbone.device)
+            for layer in layers:
+                x = layer(x)  # [1, C, 2 n] in the end
+            early, late = x.unflatten(-1, (-1, 2)).unbind(-1)
+            frame = torch.arange(first, last, device=x.device, dtype=x.dtype)
+            late_share = (frame * step - 2 * frame).clamp(max=1)  # rounded as torch.nn.functional.interpolate does
+            return torch.lerp(early, late, late_share).transpose(1, 2)
+
+        return convolve
 
     def transform(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """convolutional features [B, T, C] -> last hidden state [B, T, D], all hidden states [B, T, L, D]."""
@@ -103,6 +119,20 @@ class FrameAligned(nn.Module):
         with _layer_outputs(self.backbone) as outputs:
             last = self.backbone.encoder(hidden).last_hidden_state
         return last, torch.stack([*outputs[:-1], last], dim=2)
+
+
+def _fix_norm(layer: Any, recording: Recording) -> Callable[[Tensor], Tensor]:
+    """The first convolution, group norm over time and activation of a checkpoint, with the statistics of a recording.
+
+    Convolution and norm become one convolution: mean and variance of a linear map of windows follow from theirs.
+    """
+    kernel = layer.conv.weight[:, 0].double().cpu()  # [C, k]
+    mean, covariance = map(torch.from_numpy, recording.moments(kernel.shape[1], layer.conv.stride[0]))
+    variance = (kernel @ covariance * kernel).sum(1)
+    gain = layer.layer_norm.weight.double().cpu() / (variance + layer.layer_norm.eps).sqrt()  # [C]
+    weight = (gain[:, None] * kernel)[:, None].to(layer.conv.weight)
+    bias = (layer.layer_norm.bias.double().cpu() - gain * (kernel @ mean)).to(weight)
+    return lambda x: layer.activation(F.conv1d(x, weight, bias, stride=layer.conv.stride))
 
 
 @contextmanager
@@ -159,11 +189,7 @@ class AudioEncoder:
 
     @classmethod
     def pretrained(cls, folder: Path, device: torch.device | str = "cpu") -> AudioEncoder:
-        """A wav2vec2 or HuBERT checkpoint in a local folder (transformers layout), strictly. Raises EncoderError.
-
-        The base checkpoints normalise their first convolution over time, so their features depend a little on where
-        the chunks of :meth:`stream` lie; the embedded encoder's do not.
-        """
+        """A wav2vec2 or HuBERT checkpoint in a local folder (transformers layout), strictly. Raises EncoderError."""
         if not folder.is_dir():
             raise EncoderError(f"no audio encoder in {folder}: give the folder of a wav2vec2 or HuBERT checkpoint")
         try:
@@ -173,6 +199,8 @@ class AudioEncoder:
         if not isinstance(backbone, Wav2Vec2Model | HubertModel):
             kind = backbone.config.model_type
             raise EncoderError(f"{folder} holds a {kind} model: give a wav2vec2 or HuBERT checkpoint")
+        if (rate := SAMPLE_RATE / backbone.config.inputs_to_logits_ratio) != 2 * FPS:
+            raise EncoderError(f"{folder} holds a model of {rate:g} frames a second: give one of {2 * FPS}")
         foreign = [name for name in info["unexpected_keys"] if not name.startswith(_HEADS)]
         if wrong := sorted([*info["missing_keys"], *foreign]):
             what = f"{len(wrong)} tensors are missing or no part of the network, {wrong[0]} first"
@@ -188,23 +216,27 @@ class AudioEncoder:
         return int(config.num_hidden_layers * config.hidden_size)
 
     @torch.inference_mode()
-    def stream(self, waveform: np.ndarray, chunk: int = 30 * FPS, overlap: int = 2 * FPS) -> Iterator[AudioFeatures]:
+    def stream(
+        self, waveform: np.ndarray, chunk: int = 30 * FPS, overlap: int | None = None, tail: int = 0
+    ) -> Iterator[AudioFeatures]:
         """Features of a 16 kHz mono waveform [N], chunk by chunk: an hour costs the memory of a chunk.
 
-        Every chunk is encoded with `overlap` frames of context on either side, which are dropped. Level is normalised
-        once, for the whole recording. Yields ceil(N / 640) frames in all; the last partial frame is filled with zeros.
+        Every chunk is encoded with `overlap` frames of context on either side, which are dropped; by default 2 s, and
+        4 s for published checkpoints. Level is normalised once, for the whole recording. Yields ceil(N / 640) frames in
+        all; the last partial frame is filled with zeros. With a ``tail``, so many frames of silence follow the whole
+        ones. Published checkpoints hear the sound as :class:`encoders.published.Recording` says.
         """
-        frames = -(-len(waveform) // SAMPLES_PER_FRAME)
-        offset, gain = float(waveform.mean()), 1.0 / loudness(waveform)
+        lite = isinstance(self.network, LiteEncoder)
+        if overlap is None:  # the positional convolution of the published checkpoints sees 64 frames either way
+            overlap = (2 if lite else 4) * FPS
+        frames = frame_count(len(waveform), tail)
+        encode = self._lite(waveform) if lite else self._published(Recording(waveform, tail))
         for begin in range(0, frames, chunk):
             end = min(begin + chunk, frames)
             if frames - end < overlap:  # no crumbs: the rest rides along
                 end = frames
             first, last = max(0, begin - overlap), min(frames, end + overlap)
-            piece = waveform[first * SAMPLES_PER_FRAME : last * SAMPLES_PER_FRAME].astype(np.float32)
-            piece = (piece - offset) * gain
-            piece = np.pad(piece, (0, (last - first) * SAMPLES_PER_FRAME - len(piece)))
-            features = self._encode(torch.from_numpy(piece)[None].to(self.device))
+            features = encode(first, last)
             keep = slice(begin - first, end - first)
             yield AudioFeatures(
                 hidden=features.hidden[keep],
@@ -223,12 +255,33 @@ class AudioEncoder:
         parts = [features.hidden.flatten(1), features.visemes, features.articulation]
         return torch.cat([part for part in parts if part is not None], dim=-1)
 
-    def _encode(self, waveform: Tensor) -> AudioFeatures:
-        if isinstance(self.network, LiteEncoder):
-            _, hidden, visemes, track = self.network(waveform)
+    def _lite(self, waveform: np.ndarray) -> Callable[[int, int], AudioFeatures]:
+        """What encodes frames first .. last - 1 of a recording at unit loudness."""
+        offset, gain = float(waveform.mean()), 1.0 / loudness(waveform)
+
+        def encode(first: int, last: int) -> AudioFeatures:
+            piece = waveform[first * SAMPLES_PER_FRAME : last * SAMPLES_PER_FRAME].astype(np.float32)
+            piece = (piece - offset) * gain
+            piece = np.pad(piece, (0, (last - first) * SAMPLES_PER_FRAME - len(piece)))
+            _, hidden, visemes, track = self.network(torch.from_numpy(piece)[None].to(self.device))
             return AudioFeatures(hidden[0][:, None], visemes[0].softmax(-1), track[0])
-        _, hidden = self.network.transform(self.network.convolve(waveform))
-        return AudioFeatures(hidden[0])
+
+        return encode
+
+    def _published(self, recording: Recording) -> Callable[[int, int], AudioFeatures]:
+        """What encodes frames first .. last - 1 of a recording by the published chain, for rising first and last."""
+        convolve = self.network.listen(recording)
+        block = 10 * FPS  # the early convolutions are wide: what they hold at once is the memory of a chunk
+        kept: list[Tensor] = []  # features of frames up to `done`, [1, n, C] each
+        done = 0
+
+        def encode(first: int, last: int) -> AudioFeatures:
+            nonlocal kept, done
+            kept += [convolve(begin, min(begin + block, last)) for begin in range(done, last, block)]
+            kept, done = [torch.cat(kept, dim=1)[:, first - last :]], last
+            return AudioFeatures(self.network.transform(kept[0])[1][0])
+
+        return encode
 
 
 def loudness(waveform: np.ndarray, block: int = 1000) -> float:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+import librosa
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from fixtures.make_audio import FIXTURE, KINDS, TOLERANCE, TOY, build, encoder, feature_error, load_golden
 from safetensors.torch import load_file
-from transformers import HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2Model
+from torch import nn
 
 from contracts import SAMPLES_PER_FRAME
+from encoders import published
+from encoders.published import Recording, frame_count
 from encoders.visemes import VISEMES, frame_labels, phone_visemes
 from encoders.wav2vec import AudioEncoder, EncoderError, FrameAligned, LiteConfig, LiteEncoder, load_lite, save_lite
 
-GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
+GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"
+needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no golden tensors at {GOLDEN}")
 
 
 def noise(samples: int, seed: int = 0) -> np.ndarray:
@@ -94,36 +99,113 @@ def test_pretrained_folder_is_checked(tmp_path: Path) -> None:
         AudioEncoder.pretrained(tmp_path / "absent")
 
 
-@pytest.mark.parametrize("kind", ["hubert", "wav2vec2"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_pretrained_backbones_give_25_hz(kind: str, tmp_path: Path) -> None:
-    shape = dict(hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=24, conv_dim=(8,) * 7,
-                 num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2)  # fmt: skip
-    model = HubertModel(HubertConfig(**shape)) if kind == "hubert" else Wav2Vec2Model(Wav2Vec2Config(**shape))
-    model.save_pretrained(tmp_path)
-    encoder = AudioEncoder.pretrained(tmp_path)
-    features = next(iter(encoder.stream(noise(16_000))))
-    assert features.hidden.shape == (25, 3, 16)
-    assert encoder.tokens(features).shape == (25, encoder.token_dim)
+    build(kind, TOY | {"num_hidden_layers": 3}).save_pretrained(tmp_path)
+    listener = AudioEncoder.pretrained(tmp_path)
+    for tail, frames in ((0, 26), (10, 35)):
+        (features,) = listener.stream(noise(16_100), tail=tail)
+        assert features.hidden.shape == (frames, 3, 16)
+        assert listener.tokens(features).shape == (frames, listener.token_dim)
 
 
-@pytest.mark.parametrize("kind", ["hubert", "wav2vec2"])
-def test_published_feature_chain(kind: str) -> None:
-    if not GOLDEN.is_dir():
-        pytest.skip("no golden tensors beside the checkout (shared/golden)")
-    configs = json.loads((GOLDEN / "audio_features_config.json").read_text())
-    tensors = load_file(GOLDEN / "audio_features.safetensors")
-    config = (HubertConfig if kind == "hubert" else Wav2Vec2Config)(**configs[kind])
-    model = (HubertModel if kind == "hubert" else Wav2Vec2Model)(config).eval()
-    prefix = f"weights/{kind}."
-    weights = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-    model.load_state_dict(weights)
-    sound = torch.cat([tensors["out/preemphasised"], torch.zeros(32_000)])
-    sound = (sound - sound.mean()) / torch.sqrt(sound.var(unbiased=False) + 1e-7)
-    sound = sound[: len(sound) // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME]
-    network = FrameAligned(model)
+def test_pretrained_backbones_are_of_50_hz(tmp_path: Path) -> None:
+    build("hubert", TOY | {"conv_stride": (5, 2, 2, 2, 2, 2, 1), "num_hidden_layers": 1}).save_pretrained(tmp_path)
+    with pytest.raises(EncoderError, match="100 frames a second: give one of 50"):
+        AudioEncoder.pretrained(tmp_path)
+
+
+# ---- the published chain -------------------------------------------------------------------------------------------
+
+
+@needs_golden
+@pytest.mark.parametrize("kind", KINDS)
+def test_features_agree_with_the_published(kind: str) -> None:
+    tensors, configs = load_golden(GOLDEN)
+    assert feature_error(encoder(kind, tensors, configs[kind]), kind, tensors) <= TOLERANCE
+
+
+@pytest.fixture(scope="module")
+def fixture() -> dict[str, torch.Tensor]:
+    return load_file(FIXTURE)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_features_agree_with_the_fixture(kind: str, fixture: dict[str, torch.Tensor]) -> None:
+    assert feature_error(encoder(kind, fixture), kind, fixture) <= TOLERANCE
+
+
+def test_any_other_chain_is_noticed(fixture: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    listener = encoder("hubert", fixture)
+    assert feature_error(listener, "hubert", fixture) <= TOLERANCE
+    for name, value in (("_PREEMPHASIS", 1e-9), ("_PREEMPHASIS", 0.95), ("MARGINS", (40,))):
+        with monkeypatch.context() as patch:
+            patch.setattr(published, name, value)
+            assert feature_error(listener, "hubert", fixture) > 100 * TOLERANCE, name
+
+
+@pytest.mark.parametrize("samples", [1, 700, 40_000])
+def test_pre_emphasis_is_librosas(samples: int) -> None:
+    """The first sample included; then zero mean and unit variance, the silence counted."""
+    sound = 0.1 * noise(samples) + 0.02
+    heard = Recording(sound, tail=3).padded(0, frame_count(samples, 3))[40:-40]
+    emphasised = librosa.effects.preemphasis(np.pad(sound, (0, 3 * SAMPLES_PER_FRAME)))[: len(heard)]
+    emphasised[samples:] = 0
+    whole = np.pad(emphasised, (0, samples % SAMPLES_PER_FRAME))  # with what no frame holds, it counts as well
+    np.testing.assert_allclose(heard, (emphasised - whole.mean()) / np.sqrt(whole.var() + 1e-7), atol=1e-5)
+
+
+def test_silence_fills_the_frame_begun() -> None:
+    assert [frame_count(n) for n in (0, 1, 640, 641)] == [0, 1, 1, 2]
+    assert [frame_count(n, 50) for n in (1, 640, 641, 37_920)] == [50, 51, 51, 109]
+
+
+def test_a_piece_sounds_the_same_wherever_it_is_cut() -> None:
+    recording = Recording(noise(64_300), tail=5)
+    whole = recording.padded(0, recording.frames)
+    for first, last in ((0, 30), (7, 80), (50, recording.frames)):
+        piece = recording.padded(first, last)
+        np.testing.assert_array_equal(piece, whole[first * SAMPLES_PER_FRAME : last * SAMPLES_PER_FRAME + 80])
+
+
+def test_moments_are_those_of_every_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(published, "_BLOCK", 40)
+    recording = Recording(noise(64_300))
+    windows = np.lib.stride_tricks.sliding_window_view(recording.padded(0, recording.frames), 10)[::5].astype(
+        np.float64
+    )
+    mean, covariance = recording.moments(10, 5)
+    np.testing.assert_allclose(mean, windows.mean(0), atol=1e-9)
+    np.testing.assert_allclose(covariance, np.cov(windows.T, bias=True), atol=1e-9)
+
+
+@pytest.mark.parametrize("norm", ["group", "layer"])
+def test_convolutions_do_not_know_where_a_piece_begins(norm: str) -> None:
+    """And with group norm they are those of the network itself, which takes its statistics over all it is given."""
+    network = FrameAligned(build("hubert", TOY | {"feat_extract_norm": norm, "conv_bias": True})).eval()
+    nn.init.normal_(network.backbone.feature_extractor.conv_layers[0].conv.bias)
+    sound = np.concatenate([noise(40_000), 0.1 * noise(60_000, 1)])  # loud, then soft
+    recording = Recording(sound)
     with torch.no_grad():
-        _, hidden = network.transform(network.convolve(sound[None]))
-    assert (hidden[0] - tensors[f"out/{kind}_features"]).abs().max() <= 1e-5
+        convolve = network.listen(recording)
+        whole = convolve(0, recording.frames)
+        pieces = [convolve(first, min(first + 45, recording.frames)) for first in range(0, recording.frames, 45)]
+        padded = torch.from_numpy(recording.padded(0, recording.frames))[None]
+        own = F.interpolate(
+            network.backbone.feature_extractor(padded), recording.frames, mode="linear", align_corners=True
+        )
+        apart = network.listen(Recording(sound[40 * SAMPLES_PER_FRAME :]))(0, 5)
+    assert (torch.cat(pieces, dim=1) - whole).abs().max() < 1e-5
+    assert (whole - own.mT).abs().max() < 1e-5
+    assert (whole[:, 40:45] - apart)[:, 1:].abs().max() > 1e-2  # what normalising by the piece would do
+
+
+def test_chunks_of_published_features_agree_with_the_whole(fixture: dict[str, torch.Tensor]) -> None:
+    """But for what attention sees beyond the overlap."""
+    listener, sound = encoder("hubert", fixture), noise(30 * 16_000)
+    whole, parts = (torch.cat([part.hidden for part in listener.stream(sound, chunk=chunk)]) for chunk in (10_000, 200))
+    assert whole.shape == parts.shape == (750, 12, 16)
+    assert (whole - parts).square().mean().sqrt() < 0.05 * whole.std()
 
 
 def test_visemes_of_phones() -> None:
