@@ -23,7 +23,8 @@ from moda.windows import crossfade, cut, hold
 
 @dataclass(frozen=True)
 class SamplerConfig:
-    """How to walk the flow and how to join the windows. The defaults are the house's; see :meth:`published`."""
+    """How to walk the flow and how to join the windows. The defaults are the house's, for its own weights; for the
+    published see :meth:`for_published` and :meth:`published`."""
 
     steps: int = 5
     solver: Literal["euler", "ab2", "dpmpp2m", "heun"] = "ab2"
@@ -53,6 +54,21 @@ class SamplerConfig:
             steps=10, solver="euler", schedule="published", guidance=Guidance(guidance, guidance), lip_temperature=1.0,
             join="crossfade", padding="zeros", smooth_pose=True,
         )  # fmt: skip
+
+    @classmethod
+    def for_published(cls) -> Self:
+        """The house's own way with the published weights: 8 evaluations of a branch for every 20 of :meth:`published`.
+
+        Five steps of order 2 keep the spread of the motion better than ten of Euler, whose last is lost, and guidance
+        is left out where little is decided by it, at the first and at the last step. The windows are still drawn apart
+        and blended: the network is told one frame of the past, as it was trained, and would not quite carry on from
+        frames that are put back; what it drew next would be off by a shift, to be made up for within two frames, as
+        its noise is white. Blended windows of one sound, told of one frame, differ little. The three-frame mean of the
+        pose is the published one, too: it waits for one frame.
+        """
+        return cls(
+            shift=1.5, guidance=Guidance(1.2, 1.2, (0.3, 0.9)), lip_temperature=1.0, join="crossfade", smooth_pose=True
+        )
 
     @property
     def sigmas(self) -> list[float]:

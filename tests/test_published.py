@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from moda.flow import published_sigmas
 from moda.published import LIP_CHANNELS, modulate_lips, published_space, resize, starting_motion
+from moda.sampler import SamplerConfig
+from moda.solvers import SOLVERS
 
 GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"
 
@@ -101,3 +104,27 @@ def test_modulation_is_of_the_whole_clip() -> None:
 def test_lips_that_rest_stay() -> None:
     motion = clip(1).expand(120, 70)
     assert torch.equal(modulate_lips(motion, published_space()), motion)
+
+
+def spread(config: SamplerConfig, variance: float) -> float:
+    """What a schedule makes of unit noise, where motion is Gaussian of that variance; exactly, its square root."""
+
+    def velocity(x: torch.Tensor, sigma: float) -> torch.Tensor:
+        kept = 1 - sigma
+        return x * (sigma - kept * variance) / (sigma**2 + kept**2 * variance)
+
+    one = torch.ones(1, 1, 1, dtype=torch.float64)
+    return float(SOLVERS[config.solver](velocity, one, config.sigmas)) / variance**0.5
+
+
+def test_fewer_steps_than_the_published_keep_more_of_the_motion() -> None:
+    """At every variance, from quick small movements to what hangs together over a window."""
+    own, published = SamplerConfig.for_published(), SamplerConfig.published()
+    assert published.sigmas == published_sigmas()
+    for variance in (0.2, 1.0, 4.0, 10.0, 30.0):
+        assert abs(spread(own, variance) - 1) < 0.125 < abs(spread(published, variance) - 1), variance
+    branches = [sum(weight != 0 for weight in own.guidance.weights(sigma)) for sigma in own.sigmas[:-1]]
+    assert branches == [1, 2, 2, 2, 1]
+    assert own.sigmas[-2] > 0.2  # no step is wasted
+    assert own.guidance.weights(0.6) == published.guidance.weights(0.6)
+    assert own.lip_temperature == 1.0  # the noise of that space is the published
