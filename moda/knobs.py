@@ -1,7 +1,7 @@
 """Four knobs on motion: how much the head moves, how often the eyes blink, how far mouth and expression go.
 
-Each scales what it names and nothing else: 1 leaves the motion as it is, bit for bit, 0 switches the thing off. All are
-for space ``mesh``, where rest is zero.
+Each scales what it names and nothing else: 1 leaves the motion as it is, bit for bit, 0 switches the thing off. What is
+said of each is for space ``mesh``, where rest is zero; for space ``liveportrait`` see :meth:`Knobs.turn_about`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from contracts import ModaError
 from moda.blinks import change_blinks
-from moda.motion import LIPS, LOWER_LIP, MOTION_DIM, POSE, SCALE, UPPER_LIDS, channel
+from moda.motion import EXPRESSION, LIPS, LOWER_LIP, MOTION_DIM, POSE, SCALE, UPPER_LIDS, channel
+from moda.published import LIP_CHANNELS
 
 LARGEST = 2.0  # of every knob: beyond, faces break
+
+
+class KnobError(ModaError):
+    """A knob that the motion at hand does not have."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,25 @@ class Knobs:
             chunks = change_blinks(chunks, self.blink_rate, chance)
         return (self.scale(chunk) for chunk in chunks)
 
+    def turn_about(self, chunks: Iterable[np.ndarray], rest: np.ndarray) -> Iterator[np.ndarray]:
+        """Motion chunks [n, 70] of space ``liveportrait`` -> as many frames, scaled about the portrait's own, [70].
+
+        ``head_motion`` is of all the pose, ``mouth`` of the keypoints of the lips, and ``expression`` of the others but
+        those of the eyes: blinks live there, and keep their depth. Raises KnobError for a ``blink_rate`` other than 1.
+        """
+        if self.blink_rate != 1:
+            raise KnobError("the published weights blink as they will; leave blink_rate at 1, or use the embedded ones")
+        scales = ((_POSE, self.head_motion), (LIP_CHANNELS, self.mouth), (_FACE, self.expression))
+
+        def turn(motion: np.ndarray) -> np.ndarray:
+            motion = motion.copy()
+            for channels, amount in scales:
+                if amount != 1:
+                    motion[:, channels] = rest[channels] + amount * (motion[:, channels] - rest[channels])
+            return motion
+
+        return map(turn, chunks)
+
     def scale(self, motion: np.ndarray) -> np.ndarray:
         """All but the blinks, on motion [T, 70]."""
         motion = motion.copy()
@@ -62,6 +87,10 @@ _REST = np.zeros(MOTION_DIM, np.float32)
 _REST[SCALE] = 1.0
 #: Cheeks, lower lids (the squint) and brows.
 _EXPRESSIVE = [channel(vertex, axis) for vertex in (205, 425, 145, 374, 107, 336, 105, 334) for axis in "xyz"]
+#: In space ``liveportrait``: the pose, and the expression of all but lips and eyes (keypoints 11, 13, 15, 16, 18).
+_POSE = list(range(POSE.start, POSE.stop))
+_EYES = [3 * keypoint + axis for keypoint in (11, 13, 15, 16, 18) for axis in range(3)]
+_FACE = [i for i in range(EXPRESSION.stop) if i not in LIP_CHANNELS and i not in _EYES]
 
 #: How a smile pulls corner and upper quarter of the lips on the image right, per unit of the corner's rise (x is
 #: mirrored on the left); a frown is its negative. The blendshape mouthSmile of the same tracker, in the same clips.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from moda.blinks import AHEAD, DEPTH, change_blinks, find_blinks
-from moda.knobs import SMILE, Knobs
+from moda.knobs import SMILE, KnobError, Knobs
 from moda.motion import LIPS, POSE
 from moda.render.mesh.expression import Expression, lip_gap
 from moda.render.mesh.topology import face_mesh
@@ -183,6 +183,38 @@ def test_shut_eyes_are_no_blink() -> None:
 def test_a_short_motion(frames: int) -> None:
     motion = talk(100)[:frames]
     assert turn(motion, blink_rate=0).shape == turn(motion, blink_rate=2).shape == motion.shape
+
+
+# ---- space liveportrait --------------------------------------------------------------------------------------------
+
+PARTS = {
+    "head_motion": range(63, 70),
+    "mouth": [3 * keypoint + axis for keypoint in (6, 12, 14, 17, 19, 20) for axis in range(3)],
+    "expression": [3 * keypoint + axis for keypoint in (0, 1, 2, 3, 4, 5, 7, 8, 9, 10) for axis in range(3)],
+}
+
+
+@pytest.mark.parametrize("amount", [0.0, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("name", PARTS)
+def test_published_motion_scales_about_the_portraits_own(name: str, amount: float) -> None:
+    rng = np.random.default_rng(0)
+    motion, rest = rng.standard_normal((90, 70), np.float32), rng.standard_normal(70, np.float32)
+    before = motion.copy()
+    turned = np.concatenate(list(Knobs(**{name: amount}).turn_about(np.array_split(motion, 7), rest)))
+    np.testing.assert_array_equal(motion, before)
+    part = list(PARTS[name])
+    np.testing.assert_allclose(turned[:, part], rest[part] + amount * (motion - rest)[:, part], atol=1e-5)
+    unchanged = part if amount == 1 else []  # bit for bit
+    others = sorted({*range(70)} - {*part} | {*unchanged})
+    np.testing.assert_array_equal(turned[:, others], motion[:, others])
+    if amount == 0:
+        np.testing.assert_array_equal(turned[:, part], np.broadcast_to(rest[part], (90, len(part))))
+
+
+def test_published_blinks_cannot_be_counted() -> None:
+    """And that is said before anything is sampled."""
+    with pytest.raises(KnobError, match="leave blink_rate at 1"):
+        Knobs(blink_rate=0.5).turn_about(iter(()), np.zeros(70, np.float32))
 
 
 @pytest.mark.parametrize("name", NAMES)
