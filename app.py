@@ -19,9 +19,10 @@ import gradio as gr
 
 from pipelines import EMOTIONS, ModaError, TalkingHead, TalkOptions
 from pipelines.guard import Guard
+from pipelines.models import installed
 from pipelines.panels import ASSETS, Pace, growing, judge, message, outline_faces, screen
 from pipelines.render import Progress
-from pipelines.studio import Result, Studio, read_options
+from pipelines.studio import Result, Studio, read_options, suited
 from pipelines.workspace import Limits, open_workspace
 
 EXAMPLES = Path(__file__).parent / "examples"  # in a checkout, not in a wheel
@@ -191,6 +192,7 @@ def build(studio: Studio, concurrency: int = 1) -> gr.Blocks:
                 chosen["frame"] = None if chosen["frame"] == "auto" else chosen["frame"]
                 chosen["size"] = chosen["size"] if chosen["frame"] == "crop" else None
                 chosen["seed"] = chosen["seed"] or 0
+                chosen |= {name: None for name, value in suited(chosen["weights"]).items() if chosen[name] == value}
                 later = [tuple(given[part] for part in row) for row in rows[: given[count]]]
                 feeling = _emotion(given[emotion], given[intensity], later)
                 options = TalkOptions(emotion=feeling, face=given[face], **chosen)
@@ -284,7 +286,9 @@ def _advanced() -> dict[str, Any]:
         with gr.Row():
             seed = gr.Number(plain.seed, precision=0, minimum=0, label="Seed", min_width=130)
             dice = gr.Button("Roll the dice", min_width=130, elem_classes="dice")
-        settings: dict[str, Any] = {"seed": seed}
+        weights = gr.Dropdown(list(installed()), value=plain.weights, label="Weights")
+        settings: dict[str, Any] = {"seed": seed, "weights": weights}
+        values = vars(plain) | suited(plain.weights)
         for pair in (
             (("head_motion", "Head motion", 2, 0.05), ("blink_rate", "Blink rate", 2, 0.05)),
             (("mouth", "Mouth", 2, 0.05), ("expression", "Expression", 2, 0.05)),
@@ -292,8 +296,8 @@ def _advanced() -> dict[str, Any]:
         ):
             with gr.Row():
                 for name, label, high, step in pair:
-                    settings[name] = gr.Slider(0, high, getattr(plain, name), step=step, label=label, min_width=130)
-        settings["steps"] = gr.Slider(1, 20, plain.steps, step=1, label="Steps of the sampler")
+                    settings[name] = gr.Slider(0, high, values[name], step=step, label=label, min_width=130)
+        settings["steps"] = gr.Slider(1, 20, values["steps"], step=1, label="Steps of the sampler")
         with gr.Row():
             framings = [("automatic", "auto"), ("whole picture", "full"), ("head crop", "crop")]
             settings["frame"] = gr.Radio(framings, value="auto", label="Frame", min_width=200)
@@ -304,12 +308,17 @@ def _advanced() -> dict[str, Any]:
             settings["provenance"] = gr.Checkbox(plain.provenance, label="Sign the video as synthetic (C2PA)")
             settings["mark"] = gr.Checkbox(plain.mark, label="Burn in a small visible mark")
         gr.Markdown(
-            "Weights: `mmdit_lite`, embedded. Renderer: `mesh`, embedded, without weights. They are all that this "
-            "version makes videos with; `moda weights list` shows those that it can only keep so far.",
+            "Weights `lite` are embedded and drawn by `mesh`, without more; those of the published system, drawn by "
+            "LivePortrait, can be chosen once `moda weights fetch` has them.",
             elem_classes="fine",
         )
     frame, size = settings["frame"], settings["size"]
     frame.change(lambda frame: gr.Dropdown(visible=frame == "crop"), frame, size, api_visibility="private")
+    sampler = list(suited(plain.weights))
+    weights.input(
+        lambda weights: list(suited(weights).values()), weights, [settings[name] for name in sampler],
+        api_visibility="private",
+    )  # fmt: skip
     dice.click(lambda: secrets.randbelow(2**31), None, seed, api_visibility="private")
     return settings
 

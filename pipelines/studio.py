@@ -18,9 +18,11 @@ import numpy as np
 from contracts import SAMPLE_RATE, ModaError, SourceFace
 from encoders.face import FaceError, encode_face
 from moda.motion import load_motion
+from moda.sampler import SamplerConfig
 from pipelines.faces import JudgedFace, judge_faces
 from pipelines.grid import film_emotions
 from pipelines.manifest import HINTS
+from pipelines.models import LITE, PUBLISHED, installed
 from pipelines.plot import plot_motion
 from pipelines.preview import film_preview, read_preview
 from pipelines.provenance import ProvenanceError, verify
@@ -254,6 +256,14 @@ def _visemes(voice: Voice) -> Array | None:
     return np.concatenate([part.float().cpu().numpy() for part in heard if part is not None]) if heard else None
 
 
+def suited(weights: str) -> dict[str, float]:
+    """The options of the sampler that are None in TalkOptions, as they are then with these weights."""
+    config = SamplerConfig.for_published() if weights == PUBLISHED else SamplerConfig()
+    return {
+        "steps": config.steps, "guidance": config.guidance.audio, "emotion_guidance": config.guidance.emotion,
+    }  # fmt: skip
+
+
 def changed(options: TalkOptions) -> dict[str, Any]:
     """The options that are not as they are by default, but for where the motion goes."""
     return {
@@ -270,6 +280,8 @@ def read_options(given: Mapping[str, Any]) -> TalkOptions:
             raise OptionError(f"there is no option {name!r}; choose from {', '.join(OPTIONS)}")
         if not _fits(value, HINTS[name]):
             raise OptionError(f"{value!r} is no value of the option {name}")
+    if given.get("weights", LITE) not in installed():  # a folder, or networks for which this machine is not meant
+        raise OptionError(f"there are no weights {given['weights']!r} here; choose from {', '.join(installed())}")
     return TalkOptions(**given)
 
 
