@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from moda.layers import MLP, modulate, rms_norm, rotate
+from moda.layers import MLP, Linear, modulate, rms_norm, rotate
 
 
 class Layout(NamedTuple):
@@ -30,10 +30,10 @@ class Stream(nn.Module):
     def __init__(self, hidden: int, heads: int, mlp_ratio: int, parallel: bool) -> None:
         super().__init__()
         self.heads, self.parallel = heads, parallel
-        self.modulation = nn.Linear(hidden, (3 if parallel else 6) * hidden)
-        self.qkv = nn.Linear(hidden, 3 * hidden)
+        self.modulation = Linear(hidden, (3 if parallel else 6) * hidden)
+        self.qkv = Linear(hidden, 3 * hidden)
         self.qk_norm = nn.Parameter(torch.ones(2, 1, hidden // heads))  # RMS norm weights of q and of k
-        self.proj = nn.Linear(hidden, hidden)
+        self.proj = Linear(hidden, hidden)
         self.mlp = MLP(hidden, mlp_ratio, bias=not parallel)
 
     def project(self, h: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ Shapes: B batch, N tokens, D hidden, H heads, C = D / H.
 from __future__ import annotations
 
 import math
+import platform
 
 import torch
 import torch.nn.functional as F
@@ -41,11 +42,24 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.stack((a * cos - b * sin, a * sin + b * cos), dim=-1).flatten(-2).to(x.dtype)
 
 
+#: oneDNN multiplies float32 on x86 about twice as fast as MKL does where the processor is not Intel's.
+_ONEDNN = torch.backends.mkldnn.is_available() and platform.machine() in ("x86_64", "AMD64")
+
+
+class Linear(nn.Linear):
+    """A linear layer that at inference on a CPU goes to oneDNN in float32 too, as torch does in lower precisions."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if _ONEDNN and x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_grad_enabled():
+            return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+        return super().forward(x)
+
+
 class Embedder(nn.Sequential):
     """Linear, SiLU, linear: motion, identity and time each come in through one."""
 
     def __init__(self, features: int, hidden: int) -> None:
-        super().__init__(nn.Linear(features, hidden), nn.SiLU(), nn.Linear(hidden, hidden))
+        super().__init__(Linear(features, hidden), nn.SiLU(), Linear(hidden, hidden))
 
 
 class AudioEmbedder(nn.Module):
@@ -54,7 +68,7 @@ class AudioEmbedder(nn.Module):
     def __init__(self, features: int, hidden: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, hidden)
+            Linear(features, hidden), nn.ReLU(), Linear(hidden, hidden), nn.ReLU(), Linear(hidden, hidden)
         )
         self.norm = nn.RMSNorm(hidden, eps=1e-6)
 
@@ -67,8 +81,8 @@ class MLP(nn.Module):
 
     def __init__(self, hidden: int, ratio: int, bias: bool = True) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(hidden, ratio * hidden)
-        self.fc2 = nn.Linear(ratio * hidden, hidden, bias=bias)
+        self.fc1 = Linear(hidden, ratio * hidden)
+        self.fc2 = Linear(ratio * hidden, hidden, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
@@ -79,8 +93,8 @@ class Head(nn.Module):
 
     def __init__(self, hidden: int, out: int) -> None:
         super().__init__()
-        self.modulation = nn.Linear(hidden, 2 * hidden)
-        self.linear = nn.Linear(hidden, out)
+        self.modulation = Linear(hidden, 2 * hidden)
+        self.linear = Linear(hidden, out)
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         shift, scale = self.modulation(c).chunk(2, dim=-1)  # c [B, 1, D]
