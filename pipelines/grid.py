@@ -46,7 +46,7 @@ def film_emotions(
     timelines = (EmotionTimeline((EmotionKey(0.0, label, intensity),)) for label in LABELS)
     if voice.hearing != options.hearing:
         voice = head.listen(voice.path, options=options)
-    streams = [head.perform(voice.features, identity, timeline, options, start) for timeline in timelines]
+    streams = [head.perform(voice.features, identity, timeline, options, start, total) for timeline in timelines]
     asked = options.head_from
     steered = None if asked is None else head_movement(Path(asked), models.space.name, total)
     begun: list[Array] = []

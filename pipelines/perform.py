@@ -24,13 +24,14 @@ _CUES = [VISEME_INDEX["sil"], VISEME_INDEX["PP"]]
 def perform(
     listener: AudioEncoder, model: MMDiT, space: MotionSpace, speech: Iterable[AudioFeatures], identity: np.ndarray,
     emotion: EmotionTimeline, config: SamplerConfig, generator: torch.Generator, knobs: Knobs | None = None,
-    start: np.ndarray | None = None, *, tail: int = 0, look_up: bool = False,
+    start: np.ndarray | None = None, *, length: int | None = None, tail: int = 0, look_up: bool = False,
 ) -> Iterator[np.ndarray]:  # fmt: skip
     """Motion for speech, consecutive stretches of features: chunks [n, 70] in units, as many frames in all.
 
     speech: read as it is needed, of ``listener``; identity: [63] canonical keypoints; knobs: turned before the lips are
-    brought together; start: [70], the motion of the portrait, in space ``liveportrait``. There the last ``tail`` frames
-    of speech are silence, whose motion is left out once the lips are touched up by it, and ``look_up`` lifts the gaze.
+    brought together; start: [70], the motion of the portrait, in space ``liveportrait``. There ``look_up`` lifts the
+    gaze, and the last ``tail`` frames of speech are silence: the lips are touched up by it, and the motion is cut to
+    ``length``, or else to the speech.
     Raises EmotionError, MotionError, KnobError.
     """
     heard = np.zeros((0, len(_CUES)), np.float32)  # posteriors of silence and bilabials; the sampler listens ahead
@@ -44,7 +45,7 @@ def perform(
 
     conditions = Conditions(tokens(), torch.from_numpy(identity), emotion)
     if space.name == "liveportrait":
-        yield from _published(model, space, conditions, config, generator, start, tail, look_up)
+        yield from _published(model, space, conditions, config, generator, knobs, start, length, tail, look_up)
         return
     chunks: Iterator[np.ndarray] = (chunk.numpy() for chunk in sample(model, space, conditions, config, generator))
     if knobs is not None and knobs != Knobs():
@@ -68,7 +69,7 @@ def perform(
 
 def _published(
     model: MMDiT, space: MotionSpace, conditions: Conditions, config: SamplerConfig, generator: torch.Generator,
-    portrait: np.ndarray | None, tail: int, look_up: bool,
+    knobs: Knobs | None, portrait: np.ndarray | None, length: int | None, tail: int, look_up: bool,
 ) -> Iterator[np.ndarray]:  # fmt: skip
     """Motion in space ``liveportrait`` of a face that moves as ``portrait`` [70] in its picture."""
     seen = space.rest if portrait is None else torch.from_numpy(portrait)
@@ -76,7 +77,7 @@ def _published(
     chunks = sample(model, space, conditions, config, generator, start)
     if tail:  # of the whole clip, as published
         clip = modulate_lips(torch.cat(list(chunks)), space, tail)
-        chunks = iter([clip[: len(clip) - tail]])
-    for chunk in chunks:
-        motion = resize(chunk, ratio)
-        yield (lift_gaze(motion) if look_up else motion).numpy()
+        chunks = iter([clip[: length or len(clip) - tail]])
+    motions = (resize(chunk, ratio) for chunk in chunks)
+    frames = ((lift_gaze(motion) if look_up else motion).numpy() for motion in motions)
+    yield from (knobs or Knobs()).turn_about(frames, resize(start, ratio).numpy())

@@ -102,6 +102,8 @@ class TalkOptions:
                     raise OptionError(
                         f"{name} {getattr(self, name)} is of the published weights; add weights {PUBLISHED}"
                     )
+        elif self.blink_rate != 1:
+            raise OptionError(f"published weights blink as they will; leave blink_rate at 1, or choose weights {LITE}")
         for knob in fields(Knobs):
             value = getattr(self, knob.name)
             if not 0 <= value <= LARGEST:  # not a number is outside as well
@@ -217,7 +219,7 @@ class TalkingHead:
 
         total = frame_count(len(waveform))
         identity, start = models.likeness(face)
-        chunks = self.perform(speech, identity, emotion, options, start)
+        chunks = self.perform(speech, identity, emotion, options, start, total)
         if options.head_from is not None:
             chunks = _with_head(chunks, head_movement(Path(options.head_from), models.space.name, total))
         claim = None
@@ -229,16 +231,17 @@ class TalkingHead:
 
     def perform(
         self, speech: Iterable[AudioFeatures], identity: Array, emotion: EmotionTimeline | None = None,
-        options: TalkOptions | None = None, start: Array | None = None,
+        options: TalkOptions | None = None, start: Array | None = None, length: int | None = None,
     ) -> Iterator[Array]:  # fmt: skip
         """Motion [n, 70] of a face, chunk by chunk: :func:`pipelines.perform.perform` with the models, seed, sampler
-        and knobs of ``options``; ``identity`` and ``start`` are its ``likeness``."""
+        and knobs of ``options``; ``identity`` and ``start`` are its ``likeness``. ``length`` is that of the motion,
+        which published sampling does not give to the frame."""
         options = options or TalkOptions()
         models = self.models(options.weights)
         return perform(
             models.listener, models.generator, models.space, speech, identity, emotion or EmotionTimeline(),
             options.sampler(models), torch.Generator().manual_seed(options.seed), options.knobs, start,
-            tail=TAIL if options.sampling == "published" else 0, look_up=options.look_up,
+            length=length, tail=TAIL if options.sampling == "published" else 0, look_up=options.look_up,
         )  # fmt: skip
 
     def make(self, portrait: StrPath, audio: StrPath, out: StrPath, options: TalkOptions | None = None) -> Path:
