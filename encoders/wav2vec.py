@@ -226,11 +226,12 @@ class AudioEncoder:
         all; the last partial frame is filled with zeros. With a ``tail``, so many frames of silence follow the whole
         ones. Published checkpoints hear the sound as :class:`encoders.published.Recording` says.
         """
-        lite = isinstance(self.network, LiteEncoder)
-        if overlap is None:  # the positional convolution of the published checkpoints sees 64 frames either way
-            overlap = (2 if lite else 4) * FPS
+        if isinstance(self.network, LiteEncoder):
+            encode, context = self._lite(self.network, waveform), 2 * FPS
+        else:  # whose positional convolution alone sees 64 frames either way
+            encode, context = self._published(self.network, Recording(waveform, tail)), 4 * FPS
+        overlap = context if overlap is None else overlap
         frames = frame_count(len(waveform), tail)
-        encode = self._lite(waveform) if lite else self._published(Recording(waveform, tail))
         for begin in range(0, frames, chunk):
             end = min(begin + chunk, frames)
             if frames - end < overlap:  # no crumbs: the rest rides along
@@ -255,7 +256,7 @@ class AudioEncoder:
         parts = [features.hidden.flatten(1), features.visemes, features.articulation]
         return torch.cat([part for part in parts if part is not None], dim=-1)
 
-    def _lite(self, waveform: np.ndarray) -> Callable[[int, int], AudioFeatures]:
+    def _lite(self, network: LiteEncoder, waveform: np.ndarray) -> Callable[[int, int], AudioFeatures]:
         """What encodes frames first .. last - 1 of a recording at unit loudness."""
         offset, gain = float(waveform.mean()), 1.0 / loudness(waveform)
 
@@ -263,14 +264,14 @@ class AudioEncoder:
             piece = waveform[first * SAMPLES_PER_FRAME : last * SAMPLES_PER_FRAME].astype(np.float32)
             piece = (piece - offset) * gain
             piece = np.pad(piece, (0, (last - first) * SAMPLES_PER_FRAME - len(piece)))
-            _, hidden, visemes, track = self.network(torch.from_numpy(piece)[None].to(self.device))
+            _, hidden, visemes, track = network(torch.from_numpy(piece)[None].to(self.device))
             return AudioFeatures(hidden[0][:, None], visemes[0].softmax(-1), track[0])
 
         return encode
 
-    def _published(self, recording: Recording) -> Callable[[int, int], AudioFeatures]:
+    def _published(self, network: FrameAligned, recording: Recording) -> Callable[[int, int], AudioFeatures]:
         """What encodes frames first .. last - 1 of a recording by the published chain, for rising first and last."""
-        convolve = self.network.listen(recording)
+        convolve = network.listen(recording)
         block = 10 * FPS  # the early convolutions are wide: what they hold at once is the memory of a chunk
         kept: list[Tensor] = []  # features of frames up to `done`, [1, n, C] each
         done = 0
@@ -279,7 +280,7 @@ class AudioEncoder:
             nonlocal kept, done
             kept += [convolve(begin, min(begin + block, last)) for begin in range(done, last, block)]
             kept, done = [torch.cat(kept, dim=1)[:, first - last :]], last
-            return AudioFeatures(self.network.transform(kept[0])[1][0])
+            return AudioFeatures(network.transform(kept[0])[1][0])
 
         return encode
 
