@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from test_emotion import shapes
 
-from contracts import EMOTIONS
+from contracts import EMOTIONS, KEYPOINT_VERTICES
 from encoders.face import encode_face
 from encoders.headfit import euler_degrees, rotation_matrix
 
@@ -113,7 +113,7 @@ def test_motion_from_a_frame_rests_there(monkeypatch: pytest.MonkeyPatch) -> Non
     motion[:, 67:] *= 400
     motion[:, LOWER_LIP + 1 - 3] = 0
     shut = reenact.lip_gap(motion).argmin()
-    moved = reenact.from_frame(motion, int(shut))
+    moved = reenact.from_frame(motion, motion[shut])
     np.testing.assert_allclose(moved[shut], np.eye(70)[63], atol=1e-5)
     for t in (3, 11):  # turned from the portrait's pose, the head is where it was in the video
         turned = rotation_matrix(*moved[t, 67:]) @ rotation_matrix(*motion[shut, 67:])
@@ -121,7 +121,30 @@ def test_motion_from_a_frame_rests_there(monkeypatch: pytest.MonkeyPatch) -> Non
         assert moved[t, 63] * motion[shut, 63] == pytest.approx(motion[t, 63])
     wide = reenact.lip_gap(motion).argmax()
     gap = float(reenact.lip_gap(motion)[wide])
-    assert gap > reenact.SHUT and reenact.lip_gap(reenact.from_frame(motion, int(wide)))[wide] == pytest.approx(gap)
+    assert gap > reenact.SHUT and reenact.lip_gap(reenact.from_frame(motion, motion[wide]))[wide] == pytest.approx(gap)
+
+
+def test_a_portrait_is_where_its_picture_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not where motion smoothed in time has it."""
+    reenact = bench("reenact", monkeypatch)
+    rng = np.random.default_rng(0)
+    truth = rng.normal(0, 0.02, (9, 70))
+    truth[:, 63] += 1
+    truth[:, 66] = 0
+    truth[:, 67:] *= 300
+    upright, neutral, size = rotation_matrix(5, -8, 3), rng.normal(0, 0.3, (478, 3)), 120.0
+    fits = {}
+    for t, row in enumerate(truth):
+        rotation, scale = rotation_matrix(*row[67:]) @ upright, size * row[63]
+        pivot = size * np.array([1 + row[64], -2 + row[65], 0])
+        vertices = neutral.copy()
+        vertices[list(KEYPOINT_VERTICES)] += row[:63].reshape(21, 3)
+        fits[t] = reenact.HeadFit(rotation, scale, pivot - scale * rotation @ reenact.NECK_PIVOT, vertices, 0.0)
+    smoothed = truth.copy()
+    smoothed[4, :66] += 0.05
+    found = reenact.as_pictured(smoothed, fits, 4)
+    np.testing.assert_allclose(found[:67], truth[4, :67], atol=1e-4)
+    assert found[67:] == pytest.approx(truth[4, 67:], abs=0.01)
 
 
 def test_what_is_meant_at_rest_is_the_portrait(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from moda.render.mesh.expression import MAX_LID_RATIO, Expression, lid_ratio
 from moda.render.mesh.geometry import HEAD_SHIFT, MAX_TRANSLATION, HeadFit, HeadMotion, clamp_yaw, rotation, soft_clamp
 from moda.render.mesh.renderer import _one_thread
 from moda.render.mesh.topology import EYES, INNER_LOWER_LIP, INNER_UPPER_LIP, OVAL, face_mesh
+from moda.render.mesh.warp import HAIR_STRETCH, SLANT, _gaps, _room
 from moda.templates import EMOTION_TEMPLATES, WIDE, express
 
 if TYPE_CHECKING:
@@ -285,6 +286,22 @@ def test_what_reaches_the_border_of_the_picture_slides_along_it_and_comes_in_fro
         assert (there[top, 1] >= 0).all()
         if x:
             assert np.abs(there[bottom, 0] - at[bottom, 0]).max() > 5, "shoulders slide along the lower border"
+
+
+def test_a_head_goes_far_where_it_takes_the_shoulders_out_of_the_picture_and_no_hair_is_torn() -> None:
+    gaps = np.array([0.0, 0.05, 1.0, 0.0])  # OC of wall: none at the left, a little above, much at the right
+    free = _room((False, False, False, False), gaps)
+    assert free[0, 0] == pytest.approx(MAX_TRANSLATION), "away from the wall at the right"
+    assert free[1, 0] == pytest.approx(HAIR_STRETCH) and HAIR_STRETCH < free[0, 1] < SLANT
+    assert _room((False, False, False, True), gaps).max() == pytest.approx(SLANT), "the shoulders stay at the border"
+
+
+def test_a_strip_of_wall_beside_the_head_is_not_its_hair() -> None:
+    matte = np.zeros((100, 100), bool)
+    matte[20:90, 30:70] = True
+    matte[50:54, :30] = True
+    np.testing.assert_array_equal(_gaps(matte, 80), [30, 20, 30, 0])
+    assert not _gaps(np.zeros((100, 100), bool), 80).any()
 
 
 @pytest.mark.parametrize("size", [255, 62, 3842])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 NECK_PIVOT = np.array([0.0, -0.56, -0.67], np.float32)  # OC, head frame: heads turn about the neck, not their middle
 MAX_YAW, MAX_PITCH, MAX_ROLL = 18.0, 15.0, 15.0  # degrees from the portrait
 HEAD_SHIFT = 0.10  # OC; further, the head leaves the shoulders, so they go with it
-MAX_TRANSLATION = 0.40  # OC, of the head and what it takes along
+MAX_TRANSLATION = 0.80  # OC, of the head and what it takes along: people who lean aside
 SCALE_RANGE = 0.08
 ANYWHERE = np.full((2, 2), MAX_TRANSLATION, np.float32)
 _KNEE = 0.75

@@ -31,6 +31,8 @@ MARGIN = 0.10  # of the side: where a pinned border holds back what is near it
 HAIR_MARGIN = 0.20  # the same where hair reaches the border: that much of it stretches
 HAIR_STRETCH, WALL_STRETCH = 0.25, 2.0  # OC of hair, and times the wall, that a head may leave behind stretched
 NECK_STRETCH = 0.30  # OC upwards: the shoulders stay on the lower border
+SLANT = 0.45  # OC where the picture goes on below: there the shoulders stay, and what lies between is slanted
+THIN = 0.10  # of the height or width of the head: what of the matte is thinner is wall, not hair
 MAX_SLOPE = 2.0  # depth over width; steeper, the hidden side of a face smears when it turns into view
 FACE_VERTICES = 468  # of the triangulated mesh; the ten iris vertices carry no triangle
 _BACK_OF_FLIPPED = 30.0  # px: flipped triangles stay, behind; culling them leaves specks
@@ -209,16 +211,17 @@ def _gaps(matte: Array, chin: int) -> Array:
     ``chin``: the row where the head ends; what is below it leaves nothing free.
     """
     head = matte[: max(chin, 1)]
-    columns, rows = np.flatnonzero(head.any(axis=0)), np.flatnonzero(head.any(axis=1))
-    if not len(rows):
+    if not head.any():
         return np.zeros(4)
+    rows, columns = (np.flatnonzero(size > THIN * size.max()) for size in (head.sum(axis=1), head.sum(axis=0)))
     return np.array([columns[0], rows[0], matte.shape[1] - 1 - columns[-1], 0], np.float64)
 
 
 def _room(inner: Sides, gaps: Array) -> Array:
     """How far the head may be shifted, float32 [2, 2] OC: away from a border there must be wall to stretch."""
+    most = SLANT if inner[3] else MAX_TRANSLATION
     left, top, right = (
-        MAX_TRANSLATION if holds else min(MAX_TRANSLATION, HAIR_STRETCH + WALL_STRETCH * gap)
+        most if holds else min(most, HAIR_STRETCH + WALL_STRETCH * gap)
         for holds, gap in zip(inner[:3], gaps[:3], strict=True)
     )
     return np.array([[right, top], [left, NECK_STRETCH]], np.float32)
