@@ -28,6 +28,7 @@ _EDGE, _JAW_EDGE = 0.034, 0.014  # OC below the seam: biting edges of the upper 
 _TEETH_DEPTH, _JAW_DEPTH = 0.10, 0.13  # OC behind the seam
 _MAX_SHOWN, _SOFTLY = 0.16, 0.04  # OC of upper teeth and gum under a lifted lip; nearer than that, they give way
 _JAW_SLACK = 0.022  # OC the chin drops before the rows part: a clenched grin is full of teeth
+_JAW_OPENS, _LIP_COVERS = (0.04, 0.12), 0.055  # OC of chin; as it drops, no more of the lower teeth rise over their lip
 _OWN_TEETH_GAP, _OWN_TEETH_LUMA = 0.05, 0.55
 
 
@@ -94,9 +95,7 @@ class Mouth:
         paint += (self._tongue * (dark * 0.75 + 0.27) * back[..., None] - paint) * tongue[..., None]
 
         if self._lower is not None:
-            jaw = 1.25 * min(0.0, shape.chin + _JAW_SLACK)
-            edge = float(self._seam[1]) - _JAW_EDGE + jaw
-            self._place(paint, self._lower, region, edge, _JAW_DEPTH, -1.0, motion, lit)
+            self._place(paint, self._lower, region, self._lower_edge(shape), _JAW_DEPTH, -1.0, motion, lit)
         self._place(paint, self._upper, region, self._upper_edge(shape), _TEETH_DEPTH, 1.0, motion, lit)
         if self._own is not None:
             patch, alpha, _ = self._own
@@ -123,6 +122,12 @@ class Mouth:
         edge = self._edge + shown * (min(self._edge, lip - min(0.030, 0.6 * shape.gap)) - self._edge)
         over = lip - _MAX_SHOWN - edge  # the teeth go with a lip lifted further, at first slowly, or they would jerk
         return edge + max(over, (min(max(over, -_SOFTLY), _SOFTLY) + _SOFTLY) ** 2 / (4 * _SOFTLY))
+
+    def _lower_edge(self, shape: FaceShape) -> float:
+        """Height of the lower biting edge in the head frame, OC: fixed to the jaw, and low in a mouth that opens."""
+        edge = float(self._seam[1]) - _JAW_EDGE + 1.25 * min(0.0, shape.chin + _JAW_SLACK)
+        lip = float(shape.vertices[14, 1])
+        return edge + ramp(-shape.chin, *_JAW_OPENS) * (min(edge, lip + _LIP_COVERS) - edge)
 
     def _place(
         self, paint: Array, row: Row, region: Region, edge: float, depth: float, root: float, motion: HeadMotion,

@@ -19,7 +19,8 @@ LOWER_WIDTHS, LOWER_HEIGHTS = (0.056, 0.060, 0.066, 0.060, 0.055), (0.085, 0.088
 _UPPER_EDGES = (0.0, 0.008, 0.002, 0.012, 0.020)  # OC, how far each edge stands back from that of the incisors
 _LOWER_EDGES = (0.0, 0.001, 0.002, 0.008, 0.014)
 HALF_WIDTH, BEYOND_EDGE, TO_ROOT = 0.40, 0.03, 0.25  # OC, extent of a sprite
-LOWER_SHADE = np.array([0.70, 0.64, 0.56], np.float32)  # RGB; they stand in the shadow of the lip
+LOWER_SHADE = np.array([0.74, 0.69, 0.62], np.float32)  # RGB, at the biting edge; further down the lip shades them
+_LIP_SHADOW, _LIP_DEPTH = 0.55, 0.055  # of the light, and OC from the edge; evenly lit they read as a second lip
 _GUM = np.array([0.74, 0.40, 0.40], np.float32)  # RGB, times the level of a tooth
 
 
@@ -40,19 +41,23 @@ class Row:
 
 def upper_row(light: Light, colour: Array, scale: float) -> Row:
     """The upper teeth in ``colour``, float32 [3], at ``scale`` px per OC."""
-    return _draw(light, colour, scale, UPPER_WIDTHS, UPPER_HEIGHTS, _UPPER_EDGES, corner=0.016)
+    return _draw(light, colour, scale, UPPER_WIDTHS, UPPER_HEIGHTS, _UPPER_EDGES, corner=0.016, gap=0.07, shadow=0.0)
 
 
 def lower_row(light: Light, colour: Array, scale: float) -> Row:
     """The lower teeth: smaller, flatter, darker."""
     shade = light.tint(LOWER_SHADE)
-    return _draw(light, colour * shade, scale, LOWER_WIDTHS, LOWER_HEIGHTS, _LOWER_EDGES, corner=0.008)
+    return _draw(
+        light, colour * shade, scale, LOWER_WIDTHS, LOWER_HEIGHTS, _LOWER_EDGES, corner=0.008, gap=0.14,
+        shadow=_LIP_SHADOW,
+    )  # fmt: skip
 
 
 def _draw(
     light: Light, colour: Array, scale: float, widths: tuple[float, ...], heights: tuple[float, ...],
-    edges: tuple[float, ...], corner: float,
+    edges: tuple[float, ...], corner: float, gap: float, shadow: float,
 ) -> Row:  # fmt: skip
+    """``gap``: how dark the lines between teeth are; ``shadow``: how dark the row gets towards its lip."""
     columns, rows = round(2 * HALF_WIDTH * scale), round((BEYOND_EDGE + TO_ROOT) * scale)
     x = (np.arange(columns, dtype=np.float32) + 0.5) / scale - HALF_WIDTH  # OC from the midline
     y = ((np.arange(rows, dtype=np.float32) + 0.5) / scale - BEYOND_EDGE)[:, None]  # OC from the edge to the root
@@ -66,7 +71,8 @@ def _draw(
 
     alpha = smoothstep(y, edge - feather, edge + feather) * (1 - smoothstep(np.abs(x), bounds[-1] - 0.02, bounds[-1]))
     side = 0.65 * np.exp(-((x / 0.32) ** 4)) + 0.35 * np.exp(-((x / 0.26) ** 2))
-    shade = side * (1 - 0.07 * np.abs(u) ** 6)  # faint gaps: strong ones read as corn
+    side = side * (1 - shadow * smoothstep(y, 0.0, _LIP_DEPTH))
+    shade = side * (1 - gap * np.abs(u) ** 6)  # faint gaps: strong ones read as corn
     depth = (y - edge) / np.maximum(neck - edge, 1e-3)
     shade = shade * (0.95 + 0.07 * smoothstep(depth, 0.0, 0.35) - 0.08 * smoothstep(depth, 0.55, 1.1))
     lit = np.exp(0.6 * light.slope * x)
