@@ -152,13 +152,13 @@ def main() -> None:
     portraits = faces(arguments.portraits, arguments.count, spotless=True)
     prepared = {name: prepare(face, arguments.size) for name, face in portraits.items()}
     tracks: dict[tuple[str, str], Track] = {}  # of video and portrait
-    tells: dict[str, Array] = {}  # of a video, for each channel: whether it is judged there
+    own_tracks: dict[str, Track] = {}  # of a video's own frames
     alone, drifts, heads, own = [], [], [], []
     print(f"{'correlation (slope)':<48}" + "".join(f"{name:>14}" for name in TARGETS) + f"{'lost':>6}")
     with FaceLandmarker() as landmarker:
         for video in files([arguments.videos], VIDEOS):
             mirrored, drifted = undrawn(video, arguments.frames, landmarker)
-            tells[video.stem] = mirrored.r >= list(TARGETS.values())
+            own_tracks[video.stem] = mirrored
             own.append(drifted)
             show(video.stem, "itself, mirrored", mirrored)
             motion = some(tracked(video), arguments.frames)
@@ -178,7 +178,7 @@ def main() -> None:
     if arguments.sheet:
         cv2.imwrite(str(arguments.sheet), cv2.cvtColor(np.vstack(heads), cv2.COLOR_RGB2BGR))
 
-    figures = correlations(tracks, tells, alone)
+    figures = correlations(tracks, own_tracks, alone)
     lost = sum(len(track.seen) - len(track.kept[0]) for track in [*tracks.values(), *alone])
     figures.append(Figure("frames lost", lost, 0, most=True))
     for i, axis in enumerate(AXES):
@@ -188,8 +188,13 @@ def main() -> None:
     report(figures)
 
 
-def correlations(tracks: dict[tuple[str, str], Track], tells: dict[str, Array], alone: list[Track]) -> list[Figure]:
-    """A line per channel over the clips it is judged on, over all clips of a portrait together, and the head alone."""
+def correlations(tracks: dict[tuple[str, str], Track], own: dict[str, Track], alone: list[Track]) -> list[Figure]:
+    """A line per channel over the clips it is judged on, over all clips of a portrait together, and the head alone.
+
+    ``own``: of each video, its own frames as they are and mirrored.
+    """
+    tells = {video: track.r >= list(TARGETS.values()) for video, track in own.items()}
+    all_own = Track.joined(own.values()).r
     every, slopes, errors = (np.array([getattr(t, of) for t in tracks.values()]) for of in ("r", "slope", "error"))
     portraits = dict.fromkeys(name for _, name in tracks)
     whole = [Track.joined(t for (_, on), t in tracks.items() if on == name).r for name in portraits]
@@ -201,7 +206,8 @@ def correlations(tracks: dict[tuple[str, str], Track], tells: dict[str, Array], 
         note += f", slope {slopes[:, i].mean():.2f}, error {errors[:, i].mean():.3f}"
         figures.append(Figure(f"{name}, mean r over {len(judged)} of {len(every)}", mean, target, note=note))
         mean = np.mean([r[i] for r in whole])
-        figures.append(Figure(f"{name}, r over all clips, mean of {len(whole)}", mean, target))
+        note = f"worst {min(r[i] for r in whole):.2f}; the videos, mirrored {all_own[i]:.3f}"
+        figures.append(Figure(f"{name}, r over all clips, mean of {len(whole)}", mean, target, note=note))
         if name in AXES:
             r, slope = (np.array([getattr(track, of)[i] for track in alone]) for of in ("r", "slope"))
             note = f"worst {r.min():.2f}; slope {slope.mean():.2f}"

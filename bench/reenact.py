@@ -2,11 +2,11 @@
 
     python bench/reenact.py VIDEO... [--frames 40] [--size 512] [--out FOLDER]
 
-The most neutral frame is the portrait, then the first. PSNR in dB, mean over frames, of the head crop and of the face
-in it (the hull of the true landmarks), against that of the portrait standing still. By place: face; head, which is what
-goes with it, hair and ears; below the chin; the rest. At last what the face would gain had every landmark been put
-where it truly is: as near as a warp of one photo gets. OUT gets a sheet per case: true, drawn, how far that is off, and
-how far the still photo.
+The most neutral frame is the portrait, then the first; the motion counts from where its picture has the face. PSNR in
+dB, mean over frames, of the head crop and of the face in it (the hull of the true landmarks), against that of the
+portrait standing still. By place: face; head, which is what goes with it, hair and ears; below the chin; the rest. At
+last what the face would gain had every landmark been put where it truly is: as near as a warp of one photo gets. OUT
+gets a sheet per case: true, drawn, how far that is off, and how far the still photo.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 from figures import SCALE, VIDEOS, Figure, draw, exact_frames, files, prepare, report, some, tracked
+from scipy.spatial.transform import Rotation
 
-from contracts import LIP_OPENING
+from contracts import KEYPOINT_VERTICES, LIP_OPENING
 from encoders.face import CHIN, OVAL, encode_face
-from encoders.headfit import euler_degrees, rotation_matrix
+from encoders.headfit import HeadFit, euler_degrees, fit_head, rotation_matrix
 from encoders.landmarker import FaceLandmarker
+from encoders.track import NECK_PIVOT
 from moda.motion import EXPRESSION, ROTATION, TRANSLATION, channel, lip_gap
 from moda.render.mesh.warp import FACE_VERTICES
 
@@ -39,9 +41,31 @@ SHUT = 0.035  # OC: lips further apart are opened by the photo, and shut by the 
 COLUMNS, TILE = 8, 180
 
 
-def from_frame(motion: Array, k: int) -> Array:
-    """Motion [T, 70] of a video relative to its frame ``k``, which is the portrait."""
-    moved, at = motion.copy(), motion[k]
+def as_pictured(motion: Array, fits: dict[int, HeadFit], k: int) -> Array:
+    """Motion [70] of picture ``k`` itself: the video's motion is smoothed in time, and a head on the move elsewhere.
+
+    ``fits``: of some frames of the video, and of ``k``; together they tell what the motion counts from.
+    """
+    times = list(fits)
+    size = np.median([fit.scale / motion[t, SCALE] for t, fit in fits.items()])
+    drawn = {t: rotation_matrix(*motion[t, ROTATION]) for t in times}
+    upright = Rotation.from_matrix([drawn[t].T @ fits[t].rotation for t in times]).mean().as_matrix()
+
+    def measured(t: int) -> Array:
+        fit, row = fits[t], motion[t].astype(np.float64)
+        row[EXPRESSION] = fit.vertices[list(KEYPOINT_VERTICES)].ravel()
+        row[SCALE] = fit.scale / size
+        row[TRANSLATION][:2] = (fit.scale * fit.rotation @ NECK_PIVOT + fit.translation)[:2] / size
+        return row
+
+    row = measured(k) - np.median([measured(t) - motion[t] for t in times], axis=0)
+    row[ROTATION] = euler_degrees(fits[k].rotation @ upright.T)
+    return row.astype(np.float32)
+
+
+def from_frame(motion: Array, at: Array) -> Array:
+    """Motion [T, 70] of a video relative to the portrait's, ``at`` [70]."""
+    moved = motion.copy()
     moved[:, EXPRESSION] -= at[EXPRESSION]
     if (gap := float(lip_gap(at))) > SHUT:  # lips are told apart from shut, wherever the portrait has them
         for vertex, share in LIP_OPENING.items():
@@ -104,23 +128,23 @@ def play(motion: Array, pictures: dict[int, Array], k: int, count: int, size: in
     crop = Crop(encode_face(pictures[k]), size)
     prepared, portrait = prepare(crop.face, size), crop.picture(pictures[k])
     at = some(np.array(sorted(set(pictures) - {k})), count)
+    with FaceLandmarker() as landmarker:
+        seen = {t: landmarks[0].points for t in [k, *at.tolist()] if (landmarks := landmarker.detect(pictures[t]))}
+    rest = seen[k]
+    moved = from_frame(motion, as_pictured(motion, {t: fit_head(points) for t, points in seen.items()}, k))
+    at = np.array([t for t in at if t in seen])
     found: dict[str, list[list[float]]] = {place: [] for place in PLACES}
     columns = []
     shown = set(some(at, COLUMNS).tolist())
-    with FaceLandmarker() as landmarker:
-        (rest,) = landmarker.detect(pictures[k])[:1]
-        for t, frame in zip(at.tolist(), draw(prepared, from_frame(motion, k)[at]), strict=True):
-            faces = landmarker.detect(pictures[t])
-            if not faces:
-                continue
-            true = crop.picture(pictures[t])
-            best = put(prepared, (faces[0].points - rest.points) * (size / crop.face.crop[2]))
-            for place, mask in crop.places(faces[0].points).items():
-                found[place].append([psnr(picture, true, mask) for picture in (frame, portrait, best)])
-            if t in shown:
-                off = [np.clip(3 * np.abs(true.astype(int) - other), 0, 255) for other in (frame, portrait)]
-                tiles = [cv2.resize(x.astype(np.uint8), (TILE, TILE)) for x in (true, frame, *off)]
-                columns.append(np.vstack(tiles))
+    for t, frame in zip(at.tolist(), draw(prepared, moved[at]), strict=True):
+        true = crop.picture(pictures[t])
+        best = put(prepared, (seen[t] - rest) * (size / crop.face.crop[2]))
+        for place, mask in crop.places(seen[t]).items():
+            found[place].append([psnr(picture, true, mask) for picture in (frame, portrait, best)])
+        if t in shown:
+            off = [np.clip(3 * np.abs(true.astype(int) - other), 0, 255) for other in (frame, portrait)]
+            tiles = [cv2.resize(x.astype(np.uint8), (TILE, TILE)) for x in (true, frame, *off)]
+            columns.append(np.vstack(tiles))
     return {place: np.array(rows) for place, rows in found.items()}, np.hstack(columns)
 
 
