@@ -157,10 +157,11 @@ def drive(
     ] = True,
     region: Annotated[
         Literal["all", "pose", "expression", "lips", "eyes"],
-        typer.Option(help="What moves. This and the next two are LivePortrait's, as is --absolute."),
+        typer.Option(help="What moves. This, --retarget and --absolute are LivePortrait's."),
     ] = "all",
-    retarget_eyes: Annotated[bool, typer.Option("--retarget-eyes", help="Eyes as far open as those in VIDEO.")] = False,
-    retarget_lips: Annotated[bool, typer.Option("--retarget-lips", help="Lips as far open as those in VIDEO.")] = False,
+    retarget: Annotated[
+        Literal["none", "eyes", "lips", "both"], typer.Option(help="What is opened as far as it is in VIDEO.")
+    ] = "none",
     frame: Frame = None,
     size: Size = None,
     background: Background = "still",
@@ -171,9 +172,8 @@ def drive(
     mark: Mark = False,
 ) -> None:
     """PORTRAIT moves as the face in VIDEO does, and has its sound."""
-    from pipelines.drive import Retarget, drive_portrait
+    from pipelines.drive import drive_portrait
 
-    retarget: list[Retarget] = ["eyes"] * retarget_eyes + ["lips"] * retarget_lips
     steps = drive_portrait(
         portrait, video, out, frame=frame, size=size, background=background, face=face, save_motion=save_motion,
         provenance=provenance, mark=mark, renderer=renderer, device=device, relative=relative, region=region,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from contracts import Driving, Motion, Region
 from encoders.face import encode_face
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from moda.render import Renderer
     from pipelines.render import StrPath
 
-Retarget = Literal["eyes", "lips"]
+Retarget = Literal["none", "eyes", "lips", "both"]
 Found = TypeVar("Found")
 
 
@@ -38,14 +38,14 @@ def drive_portrait(
     portrait: StrPath, video: StrPath, out: StrPath, *, frame: Frame | None = None, size: int | None = None,
     background: Background = "still", face: int | None = None, save_motion: StrPath | None = None,
     provenance: bool = True, mark: bool = False, renderer: str = "mesh", device: str = "auto", relative: bool = True,
-    region: Region = "all", retarget: Collection[Retarget] = (),
+    region: Region = "all", retarget: Retarget = "none",
 ) -> Iterator[Progress]:  # fmt: skip
     """Give a portrait the motion, and the sound if there is one, of a driving video.
 
     ``frame``, ``size`` and ``background`` are those of Framing; ``face`` is the number that ``moda faces`` gives it;
     ``provenance`` and ``mark`` are those of TalkOptions; ``renderer`` is that of load_renderer. The others are
-    LivePortrait's: ``relative`` and ``region`` are those of Driving; with ``retarget`` the portrait's eyes, or lips,
-    are opened as far as the driving face's. A saved motion holds them, and drives any portrait the same way.
+    LivePortrait's: ``relative`` and ``region`` are those of Driving; ``retarget`` opens the portrait's eyes, lips or
+    both as far as the driving face's. A saved motion holds them, and drives any portrait the same way.
 
     Raises:
         ModaError: a file cannot be used; the kinds are those of encode_face, track_video and open_video. RenderError
@@ -53,7 +53,10 @@ def drive_portrait(
     """
     out, motion_file = check_outputs(out, save_motion, inputs=(portrait, video))
     framing = Framing(frame, size, background)
-    if renderer == "mesh" and not (relative and region == "all" and not retarget):
+    for name, given, known in (("region", region, get_args(Region)), ("retarget", retarget, get_args(Retarget))):
+        if given not in known:
+            raise RenderError(f"there is no --{name} {given}; choose from {', '.join(known)}")
+    if renderer == "mesh" and (relative, region, retarget) != (True, "all", "none"):
         raise RenderError("absolute motion, a region and retargeting are LivePortrait's: add --renderer liveportrait")
     if renderer != "mesh":
         check_background(background)
@@ -73,7 +76,7 @@ def drive_portrait(
     if provenance:
         settings: dict[str, Any] = asdict(framing) | {"face": face, "mark": mark, "renderer": renderer}
         if motion.driving is not None:
-            settings |= {"relative": relative, "region": region, "retarget": ",".join(sorted(retarget)) or None}
+            settings |= {"relative": relative, "region": region, "retarget": retarget}
         claim = Claim.of("drive", source, {"video": video}, settings)
     film = Film(source, out, framing, sound=sound, delay=delay, claim=claim, mark=mark)
     with _kept(motion, motion_file):
@@ -82,13 +85,14 @@ def drive_portrait(
 
 
 def _see(
-    renderer: Renderer[Any], video: Path, relative: bool, region: Region, retarget: Collection[Retarget]
+    renderer: Renderer[Any], video: Path, relative: bool, region: Region, retarget: Retarget
 ) -> Generator[Progress, None, tuple[Motion, TrackInfo]]:
     """The motion of a video in the space of the renderer."""
     if not isinstance(renderer, LivePortraitRenderer):
         return (yield from _reported(partial(track_video, video)))
     rows, openings, info = yield from _reported(partial(watch_face, renderer, video))
-    eyes, lips = (openings[:, k] if what in retarget else None for k, what in ((0, "eyes"), (2, "lips")))
+    eyes = openings[:, 0] if retarget in ("eyes", "both") else None  # the right one's for both, as published
+    lips = openings[:, 2] if retarget in ("lips", "both") else None
     return Motion(rows, renderer.space, driving=Driving(relative, region, eyes, lips)), info
 
 

@@ -265,7 +265,7 @@ def test_a_portrait_is_driven_and_the_motion_drives_another(
     out, kept = tmp_path / "out.mp4", tmp_path / "kept.npz"
     steps = list(
         drive_portrait(
-            PORTRAIT, driver, out, size=256, save_motion=kept, renderer="liveportrait", retarget=["lips"], device="cpu"
+            PORTRAIT, driver, out, size=256, save_motion=kept, renderer="liveportrait", retarget="lips", device="cpu"
         )
     )
     assert [step.done for step in steps if step.stage == "video"] == list(range(1, FRAMES + 1))
@@ -310,7 +310,9 @@ def test_motion_that_is_a_portraits_already_is_played_as_it_is(toy: LivePortrait
     [
         ({"relative": False}, "add --renderer liveportrait"),
         ({"region": "lips"}, "add --renderer liveportrait"),
-        ({"retarget": ["eyes"]}, "add --renderer liveportrait"),
+        ({"retarget": "eyes"}, "add --renderer liveportrait"),
+        ({"region": "nose"}, "there is no --region nose"),
+        ({"retarget": "ears"}, "there is no --retarget ears"),
         ({"renderer": "liveportrait", "background": "follow"}, "use --renderer mesh"),
         ({"renderer": "marble"}, "there is no renderer 'marble'"),
     ],
@@ -362,7 +364,7 @@ def test_the_command_line_drives_with_liveportrait(tmp_path: Path, driver: Path,
     given = ["drive", str(PORTRAIT), str(driver), "-o", str(tmp_path / "out.mp4"), "--size", "256"]
     kept = tmp_path / "m.npz"
     result = CliRunner().invoke(
-        app, [*given, "--renderer", "liveportrait", "--absolute", "--region", "expression", "--retarget-eyes",
+        app, [*given, "--renderer", "liveportrait", "--absolute", "--region", "expression", "--retarget", "eyes",
               "--save-motion", str(kept)],
     )  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -370,6 +372,6 @@ def test_the_command_line_drives_with_liveportrait(tmp_path: Path, driver: Path,
     assert driving is not None
     assert (driving.relative, driving.region, driving.lips) == (False, "expression", None)
     assert driving.eyes is not None
-    result = CliRunner().invoke(app, [*given, "--retarget-lips"])
+    result = CliRunner().invoke(app, [*given, "--retarget", "both"])
     assert result.exit_code == 1
     assert "add --renderer liveportrait" in result.output

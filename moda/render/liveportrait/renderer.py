@@ -134,7 +134,7 @@ class LivePortraitRenderer:
         driving = stitch(self.networks.stitching, portrait.keypoints, driving)
         warped = self.networks.warping(portrait.feature, driving, portrait.keypoints)
         painted = self.networks.generator(warped).float()  # [B, 3, 512, 512] in 0..1
-        return compose(painted, portrait).round().to(torch.uint8).permute(0, 2, 3, 1)
+        return compose(painted, portrait).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
 def compose(painted: Tensor, portrait: LivePortraitPortrait) -> Tensor:
