@@ -9,8 +9,11 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from test_emotion import shapes
+from test_plain import SMALL
+from test_render import drawn_face
 
 from contracts import EMOTIONS, KEYPOINT_VERTICES
 from encoders.face import encode_face
@@ -190,3 +193,25 @@ def test_signs_of_an_emotion(monkeypatch: pytest.MonkeyPatch) -> None:
     assert templates.sign(grin, "mouthSmile") == pytest.approx(0.4)
     assert templates.sign(grin, "browInnerUp") == pytest.approx(0.3)
     assert templates.sign(grin, "one-sided smile") == 0
+
+
+def test_the_published_networks_are_measured_and_agree(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    published = bench("published", monkeypatch)
+    figures = [
+        *published.motion(1, layers=2, width=4, hidden=8, heads=2),
+        *published.frames(1, 1, drawn_face(), 96, SMALL),
+    ]
+    agreement = [figure for figure in figures if "largest difference" in figure.name]
+    assert len(agreement) == 2
+    for figure in agreement:
+        assert figure.reached and figure.target == 1e-4 and figure.found > 0
+    assert all(np.isfinite(figure.found) for figure in figures)
+
+    chance = torch.Generator().manual_seed(0)
+    states = {name: published.random_state(shapes, chance) for name, shapes in published.renderer_shapes(SMALL).items()}
+    took = published.modules(published.load_networks(states), torch.float32, 1)
+    assert took.keys() == published.PUBLISHED_MS.keys() and min(took.values()) > 0
+    published.on_gpu(torch.device("cpu"), 1)
+    assert "no CUDA device here" in capsys.readouterr().out

@@ -18,11 +18,11 @@ DEPTHS = {"blocks4": 3, "blocks2": 6, "blocks": 12}
 
 
 class PlainMoDA:
-    """``state``: the published tensors, with or without ``null_audio_feat``; ``null_audio`` [L * W] stands in."""
+    """``state``: the published tensors, ``null_audio_feat`` [W] among them."""
 
-    def __init__(self, state: Mapping[str, Tensor], null_audio: Tensor | None = None) -> None:
+    def __init__(self, state: Mapping[str, Tensor]) -> None:
         self.weights = {name.removeprefix("talking_head_dit."): tensor for name, tensor in state.items()}
-        self.null_audio = self.weights.pop("null_audio_feat", null_audio)
+        self.null_audio = self.weights.pop("null_audio_feat")
         self.head_dim = len(self.weights["blocks.0.attn1.xs_q_norm.weight"])
 
     def __call__(self, motion: Tensor, times: Tensor, audio: Tensor, emotion: Tensor, identity: Tensor) -> Tensor:
@@ -133,7 +133,7 @@ def sample(
         heard = torch.cat([heard, torch.zeros(WINDOW - len(heard), *audio.shape[1:])])
         for step, time in enumerate(times):
             inputs = torch.cat([previous.expand(WINDOW, -1), x], dim=-1)
-            silent = network.null_audio.reshape(-1, heard.shape[2]).expand_as(heard)
+            silent = network.null_audio.expand_as(heard)
             nothing, told = network(
                 torch.stack([inputs, inputs]),
                 time.expand(2),
