@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +21,9 @@ from torch import Tensor
 
 from moda import layers
 from moda.checkpoint import load_published
+from moda.guidance import Guidance
 from moda.motion import MotionSpace
+from moda.sampler import SamplerConfig
 
 GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"
 needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no golden tensors at {GOLDEN}")
@@ -111,3 +115,23 @@ def test_wrong_positions_are_noticed(
     if fault == "order of pairs":
         monkeypatch.setattr("moda.block.rotate", wrong_pairs)
     assert forward_error(load_published(weights), tensors) > 10 * FORWARD_TOLERANCE
+
+
+def sampling_error_under(change: dict[str, Any], fixture: tuple[Tensors, Tensors], patch: pytest.MonkeyPatch) -> float:
+    weights, tensors = fixture
+    published = SamplerConfig.published
+    patch.setattr(SamplerConfig, "published", lambda guidance: replace(published(guidance), **change))
+    (error,) = sampling_errors(load_published(weights), tensors).values()
+    return error
+
+
+@pytest.mark.parametrize("change", [{"guidance": Guidance(1.1, 1.1)}, {"padding": "hold"}], ids=["guidance", "padding"])
+def test_another_sampling_is_noticed(
+    change: dict[str, Any], fixture: tuple[Tensors, Tensors], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sampling_error_under(change, fixture, monkeypatch) > 2 * SAMPLING_TOLERANCE
+
+
+def test_smoothing_once_is_noticed(fixture: tuple[Tensors, Tensors], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moda.sampler._smoothed", lambda chunks: chunks)  # windows only
+    assert sampling_error_under({}, fixture, monkeypatch) > 2 * SAMPLING_TOLERANCE
