@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: Longest side kept, px, that of 4K video: a larger picture is scaled down to it.
 MAX_SIDE = 3840
-STRIP = 256  # rows that are converted at a time
+STRIP = 64  # rows that are converted at a time
 _ORIENTATION = 0x0112  # the EXIF tag
 
 
@@ -52,11 +52,9 @@ def load_image(path: str | Path, *, max_side: int = MAX_SIDE) -> Array:
     if not os.path.isfile(path):
         raise ImageMissing(f"there is no picture {path}; check the path")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit proper is twice that size
-            with Image.open(path) as picture:
-                picture.draft("RGB", (max_side, max_side))  # lets a huge JPEG be decoded at a fraction of its size
-                return _to_rgb(picture, max_side)
+        image = _read(path, max_side)
+        ImageOps.exif_transpose(image, in_place=True)
+        return np.array(image)
     except Image.DecompressionBombError as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
         raise ImageTooLarge(f"{path.name} has over {limit} million pixels; scale it down and try again") from error
@@ -82,8 +80,17 @@ def as_rgb(image: str | Path | Array) -> Array:
     return np.ascontiguousarray(image)
 
 
-def _to_rgb(picture: Image.Image, max_side: int) -> Array:
-    """Row by row of strips, as a second copy of all of a large picture might not fit in memory."""
+def _read(path: Path, max_side: int) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit proper is twice that size
+        with Image.open(path) as picture:
+            picture.draft("RGB", (max_side, max_side))  # lets a huge JPEG be decoded at a fraction of its size
+            return _scaled(picture, max_side)
+
+
+def _scaled(picture: Image.Image, max_side: int) -> Image.Image:
+    """As RGB with its orientation, no side longer than ``max_side``; by strips, as memory that takes a large picture
+    might not take it twice."""
     picture.load()
     share = min(1.0, max_side / max(picture.size))
     width, height = (max(1, round(side * share)) for side in picture.size)
@@ -98,7 +105,7 @@ def _to_rgb(picture: Image.Image, max_side: int) -> Array:
         box = (0, y0 - first, picture.width, y1 - first)
         image.paste(strip.resize((width, bottom - top), Image.Resampling.LANCZOS, box), (0, top))
     image.getexif()[_ORIENTATION] = picture.getexif().get(_ORIENTATION, 1)
-    return np.array(ImageOps.exif_transpose(image))
+    return image
 
 
 def _flat(image: Image.Image, peak: float | None) -> Image.Image:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pipelines.render import Progress
     from pipelines.talk import TalkingHead
 
-KEPT = 8  # portraits and recordings that are not looked at and heard again
+KEPT = 4  # portraits (of up to 44 MB) and recordings that are not looked at and heard again
 OPTIONS = [name for name in HINTS if name not in ("head_from", "save_motion")]  # these name files of this machine
 
 
