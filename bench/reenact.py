@@ -21,11 +21,11 @@ import numpy as np
 from figures import SCALE, VIDEOS, Figure, draw, exact_frames, files, prepare, report, some, tracked
 from scipy.spatial.transform import Rotation
 
-from contracts import KEYPOINT_VERTICES, LIP_OPENING
+from contracts import LIP_OPENING
 from encoders.face import CHIN, OVAL, encode_face
 from encoders.headfit import HeadFit, euler_degrees, fit_head, rotation_matrix
 from encoders.landmarker import FaceLandmarker
-from encoders.track import NECK_PIVOT
+from encoders.track import NECK_PIVOT, SKULL_CENTRE
 from moda.motion import EXPRESSION, ROTATION, TRANSLATION, channel, lip_gap
 from moda.render.mesh.warp import FACE_VERTICES
 
@@ -42,25 +42,24 @@ COLUMNS, TILE = 8, 180
 
 
 def as_pictured(motion: Array, fits: dict[int, HeadFit], k: int) -> Array:
-    """Motion [70] of picture ``k`` itself: the video's motion is smoothed in time, and a head on the move elsewhere.
+    """Motion [70] of frame ``k``, placed as its picture is: smoothed in time, a head on the move is elsewhere.
 
     ``fits``: of some frames of the video, and of ``k``; together they tell what the motion counts from.
     """
-    times = list(fits)
     size = np.median([fit.scale / motion[t, SCALE] for t, fit in fits.items()])
-    drawn = {t: rotation_matrix(*motion[t, ROTATION]) for t in times}
-    upright = Rotation.from_matrix([drawn[t].T @ fits[t].rotation for t in times]).mean().as_matrix()
+    turned = {t: rotation_matrix(*motion[t, ROTATION]) for t in fits}
+    upright = Rotation.from_matrix([turned[t].T @ fit.rotation for t, fit in fits.items()]).mean().as_matrix()
 
-    def measured(t: int) -> Array:
-        fit, row = fits[t], motion[t].astype(np.float64)
-        row[EXPRESSION] = fit.vertices[list(KEYPOINT_VERTICES)].ravel()
-        row[SCALE] = fit.scale / size
-        row[TRANSLATION][:2] = (fit.scale * fit.rotation @ NECK_PIVOT + fit.translation)[:2] / size
-        return row
+    def off(t: int) -> Array:  # where the skull is, less where the motion has it
+        fit = fits[t]
+        seen = (fit.scale * fit.rotation @ SKULL_CENTRE + fit.translation) / size
+        return (seen - motion[t, SCALE] * turned[t] @ upright @ (SKULL_CENTRE - NECK_PIVOT) - motion[t, TRANSLATION])[
+            :2
+        ]
 
-    row = measured(k) - np.median([measured(t) - motion[t] for t in times], axis=0)
-    row[ROTATION] = euler_degrees(fits[k].rotation @ upright.T)
-    return row.astype(np.float32)
+    row = motion[k].copy()
+    row[TRANSLATION][:2] += off(k) - np.median([off(t) for t in fits], axis=0)
+    return row
 
 
 def from_frame(motion: Array, at: Array) -> Array:
