@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from pickle import UnpicklingError
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -181,6 +182,7 @@ class AudioEncoder:
     def __init__(self, network: LiteEncoder | FrameAligned, device: torch.device | str = "cpu") -> None:
         self.network = network.to(device).eval().requires_grad_(False)
         self.device = torch.device(device)
+        self._transforming = Lock()
 
     @classmethod
     def embedded(cls, device: torch.device | str = "cpu", path: Path = EMBEDDED) -> AudioEncoder:
@@ -280,7 +282,8 @@ class AudioEncoder:
             nonlocal kept, done
             kept += [convolve(begin, min(begin + block, last)) for begin in range(done, last, block)]
             kept, done = [torch.cat(kept, dim=1)[:, first - last :]], last
-            return AudioFeatures(network.transform(kept[0])[1][0])
+            with self._transforming:  # its hooks hear every thread
+                return AudioFeatures(network.transform(kept[0])[1][0])
 
         return encode
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import librosa
@@ -206,6 +207,14 @@ def test_chunks_of_published_features_agree_with_the_whole(fixture: dict[str, to
     whole, parts = (torch.cat([part.hidden for part in listener.stream(sound, chunk=chunk)]) for chunk in (10_000, 200))
     assert whole.shape == parts.shape == (750, 12, 16)
     assert (whole - parts).square().mean().sqrt() < 0.05 * whole.std()
+
+
+def test_two_threads_hear_for_themselves(fixture: dict[str, torch.Tensor]) -> None:
+    listener, sounds = encoder("hubert", fixture), [noise(16_000, seed) for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(listener.hear, sounds))
+    for sound, heard in zip(sounds, together, strict=True):
+        assert torch.equal(heard, listener.hear(sound))
 
 
 def test_visemes_of_phones() -> None:
