@@ -81,7 +81,8 @@ def assemble(config: ModelConfig, state: Mapping[str, Tensor], source: str) -> M
             f"{source} does not fit its own config: {len(wrong)} tensors are missing, unknown or of another shape, "
             f"{wrong[0]} first; fetch the file again"
         )
-    model.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)
+    # oneDNN takes a thousand times as long over a weight that is a view into another.
+    model.load_state_dict({name: value.float().contiguous() for name, value in state.items()}, assign=True)
     return model
 
 

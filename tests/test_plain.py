@@ -110,6 +110,11 @@ def test_frames_are_the_plain_ones(plain: ModuleType) -> None:
     assert np.abs(ours - theirs).max() <= 4  # levels: OpenCV reads between pixels in steps of 1 / 32
 
 
+def test_no_published_weight_is_a_view_which_onednn_would_be_slow_with() -> None:
+    model = load_published(random_state(published_shapes(hidden=16, heads=2, layers=3, width=5), generator()))
+    assert all(parameter.is_contiguous() for parameter in model.parameters())
+
+
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", [(7, 24), (2, 5, 24), (0, 24)])
 def test_a_linear_layer_is_one_by_either_library(
