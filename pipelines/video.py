@@ -27,20 +27,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Coding:
-    """How a video is encoded, and laid out in its file: options of x264 and of the MP4 muxer."""
+    """How a video is encoded, and laid out in its file: options of FFmpeg's encoders and MP4 muxer."""
 
     x264: dict[str, str]
+    aac: dict[str, str]
     mp4: dict[str, str]
     longest: int | None = None  # px: a picture with a longer side is scaled down to it
 
 
 #: The number of threads is fixed because x264's output depends on it: the same frames must give the same file.
-WHOLE = Coding({"preset": "veryfast", "crf": "18", "threads": "2"}, {"movflags": "+faststart"})
+WHOLE = Coding({"preset": "veryfast", "crf": "18", "threads": "2"}, {}, {"movflags": "+faststart"})
 #: To be played while it grows, by fragments of 12 frames: quick, no frame held back, a profile that all browsers know.
 #: ``delay_moov``, because only then the header says how much of the sound's beginning is its encoder's.
 GROWING = Coding(
     {"preset": "ultrafast", "tune": "zerolatency", "profile": "baseline", "level": "3.1", "crf": "28", "g": "12",
      "threads": "1"},
+    {"aac_coder": "fast"},
     {"movflags": "+frag_keyframe+delay_moov+default_base_moof", "flush_packets": "1"},
     longest=512,
 )  # fmt: skip
@@ -174,7 +176,9 @@ class VideoWriter:
         width, height = _fitted(canvas.frame.width, canvas.frame.height, self._coding.longest)
         with av.open(str(self.part), "w", format="mp4", options=self._coding.mp4) as container:
             video = _video_stream(container, width, height, self._coding.x264)
-            sound = _SoundTrack(container, self._sound, self._delay) if self._sound is not None else None
+            sound = (
+                _SoundTrack(container, self._sound, self._delay, self._coding.aac) if self._sound is not None else None
+            )
             count = 0
             for count, frame in enumerate(itertools.chain([first], frames), start=1):
                 canvas.lay(frame)
@@ -238,14 +242,16 @@ def _planes(frame: av.VideoFrame) -> list[Array]:
 class _SoundTrack:
     """The AAC track, encoded in step with the picture so that memory stays constant."""
 
-    def __init__(self, container: av.container.OutputContainer, path: StrPath, delay: float) -> None:
+    def __init__(
+        self, container: av.container.OutputContainer, path: StrPath, delay: float, options: dict[str, str]
+    ) -> None:
         info = probe_audio(path)
         self._rate = next((rate for rate in AAC_RATES if rate >= info.rate), AAC_RATES[-1])
         stereo = info.channels == 2
         self._layout = "stereo" if stereo else "mono"
         self._blocks = _delayed(audio_blocks(path, self._rate, mono=not stereo), round(delay * self._rate))
         self._container = container
-        self._stream = container.add_stream("aac", rate=self._rate, layout=self._layout)
+        self._stream = container.add_stream("aac", rate=self._rate, layout=self._layout, options=options)
         self._stream.bit_rate = round(self._rate * AAC_BITS) * (2 if stereo else 1)
         self._rest: Array | None = None
         self._done = 0  # samples encoded

@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw
 pytestmark = pytest.mark.slow
 ROOT = PORTRAIT.parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+PREVIEW = "#preview video"
 PATIENCE = 120_000  # ms, on a busy machine
 #: Where screenshots go, if anywhere.
 SHOTS = os.environ.get("MODA_SCREENSHOTS")
@@ -60,8 +61,9 @@ def visit(browser, url):
     """A page that has looked at the sample portrait, and every address that it asked for."""
     contexts = []
 
-    def visited(width=1280, scheme="light"):
+    def visited(width=1280, scheme="light", script=""):
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        context.add_init_script(script)
         contexts.append(context)
         context.set_default_timeout(PATIENCE)
         page = context.new_page()
@@ -110,7 +112,7 @@ def test_upload_render_play_and_swap(visit, url, tmp_path):
 
     begun = time.monotonic()
     speak(page)
-    page.locator(".screen img").wait_for()
+    page.locator(PREVIEW).wait_for()
     print(f"first frame after {time.monotonic() - begun:.2f} s")
     assert plays(page) > 0
     assert page.evaluate("document.querySelector('#video video').duration") == pytest.approx(3, abs=0.1)
@@ -132,15 +134,55 @@ def test_upload_render_play_and_swap(visit, url, tmp_path):
     assert page.asked and all(address.startswith((url, "data:", "blob:")) for address in page.asked)
 
 
+#: What the preview was like, over and over, until the finished video is there.
+WATCH = """() => { window.seen = []; const watch = setInterval(() => {
+  const video = document.querySelector("#preview video");
+  if (document.querySelector("#video video")?.currentSrc) return clearInterval(watch);
+  if (video?.buffered.length) seen.push([video.currentTime, video.buffered.end(0), video.duration, video.videoWidth]);
+}, 20); }"""
+
+
+def test_what_is_filmed_so_far_plays(visit, url, tmp_path):
+    """While the rest is made; then the whole video, and neither asks another host for anything."""
+    page = visit()
+    give(page, "#voice", synthetic_voice(tmp_path / "voice.wav", seconds=12))
+    page.get_by_text("12.0 s of speech").wait_for()
+    page.evaluate(WATCH)
+    speak(page)
+    assert plays(page) > 0
+    seen = page.evaluate("seen")
+    times, ends = [time for time, *_ in seen], [end for _, end, *_ in seen]
+    assert sorted(times) == times and sorted(ends) == ends
+    assert len(set(ends)) >= 3 and ends[0] < 6 < ends[-1] < 12.1  # it grew from little to much
+    assert len(set(times)) >= 3 and times[-1] > times[0]  # and was played meanwhile
+    assert seen[-1][2:] == [12, 512]  # s, px
+    assert page.locator(PREVIEW).count() == 0
+    assert page.evaluate("document.querySelector('#video video').duration") == pytest.approx(12, abs=0.1)
+    assert all(address.startswith((url, "data:", f"blob:{url}")) for address in page.asked)
+
+
+def test_a_browser_that_cannot_play_it_shows_the_newest_frame(visit, tmp_path):
+    page = visit(script="delete window.MediaSource")
+    give(page, "#voice", synthetic_voice(tmp_path / "voice.wav", seconds=4))
+    page.get_by_text("4.0 s of speech").wait_for()
+    speak(page)
+    frame = page.locator(".screen img")
+    first = frame.get_attribute("src")
+    page.wait_for_function(f"![undefined, {first!r}].includes(document.querySelector('.screen img')?.src)")
+    assert page.locator(PREVIEW).count() == 0
+    assert plays(page) > 0
+
+
 def test_cancel_and_start_another_at_once(visit, tmp_path):
     page = visit()
     give(page, "#voice", synthetic_voice(tmp_path / "long.wav", seconds=60))
     page.get_by_text("60.0 s of speech").wait_for()
     speak(page)
-    page.locator(".screen img").wait_for()
+    page.locator(PREVIEW).wait_for()
     begun = time.monotonic()
     page.get_by_role("button", name="Cancel").click()
     page.get_by_text("Cancelled.").wait_for()
+    assert page.locator(PREVIEW).count() == 0
     give(page, "#voice", synthetic_voice(tmp_path / "short.wav", seconds=1))
     page.get_by_text("1.0 s of speech").wait_for()
     page.get_by_role("button", name="Speak", exact=True).click()
@@ -154,11 +196,11 @@ def test_who_leaves_does_not_hold_up_others(visit, tmp_path):
     give(first, "#voice", synthetic_voice(tmp_path / "long.wav", seconds=100))
     first.get_by_text("100.0 s of speech").wait_for()
     speak(first)
-    first.locator(".screen img").wait_for()
+    first.locator(PREVIEW).wait_for()
     speak(second)
     second.get_by_text("queue: 1/1").wait_for()
     first.close()
-    second.locator(".screen img").wait_for()  # a hundred seconds of video would outlast our patience
+    second.locator(PREVIEW).wait_for()  # a hundred seconds of video would outlast our patience
 
 
 def test_a_cat_is_told_from_a_person(visit, tmp_path):
@@ -200,8 +242,7 @@ def test_it_fits_and_can_be_used_by_keyboard(visit, width, scheme):
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent").strip() == "Speak"
     page.keyboard.press("Enter")
-    page.locator(".screen img").wait_for()
-    page.wait_for_timeout(500)
+    page.wait_for_function("document.querySelector('#preview video')?.currentTime > 0.3")
     shoot(page, f"busy_{width}_{scheme}")
     plays(page)
     shoot(page, f"done_{width}_{scheme}")
