@@ -162,7 +162,7 @@ def build(studio: Studio, concurrency: int = 1) -> gr.Blocks:
                 result, pace, due = begin(), Pace(stills=not grow), grow
                 for step in _signs(studio.film(result, preview=grow)):
                     warnings += step.warnings
-                    shows = {stage: pace.show(step)}
+                    shows: Update = {stage: pace.show(step)}
                     if due and step.frame is not None:
                         shows[preview], due = growing(result.name, step.frame, step.total), False
                     yield shows
