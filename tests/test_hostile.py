@@ -199,15 +199,15 @@ def within_bounds(server: Server, ask: Callable[[], object]) -> None:
 
 
 def test_many_large_pictures_are_not_all_kept(server, tmp_path):
-    """Of what was looked at a little is kept, not any number of pictures of 44 MB."""
+    """Of what was looked at a little is kept, not any number of pictures of 44 MB: 14 would be 620 MB."""
     portrait = Image.open(PORTRAIT).convert("RGB")
 
     def ask() -> None:
-        for n in range(10):
+        for n in range(14):
             portrait.putpixel((0, 0), (n, 0, 0))
             portrait.resize((3840, 3840)).save(tmp_path / f"{n}.jpg")
             faces(server, tmp_path / f"{n}.jpg")
 
     grown = server.growth(ask)
     print(f"{grown / 1e6:.0f} MB more")
-    assert grown < BOUND
+    assert grown < 500_000_000
