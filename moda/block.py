@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from moda.layers import MLP, Linear, modulate, rms_norm, rotate
+from moda.layers import MLP, Linear, joined, modulate, rms_norm, rotate
 
 
 class Layout(NamedTuple):
@@ -70,8 +70,8 @@ class Block(nn.Module):
         ]
         hs = [modulate(rms_norm(x), m[0], m[1]) for x, m in zip(xs, modulations, strict=True)]
         qks, vs = zip(*(stream.project(h) for stream, h in zip(streams, hs, strict=True)), strict=True)
-        q, k = rotate(torch.cat(qks, dim=1), layout.cos, layout.sin).transpose(1, 3).unbind(2)  # [B, H, N, C] each
-        v = torch.cat(vs, dim=1).transpose(1, 2)
+        q, k = rotate(joined(qks), layout.cos, layout.sin).transpose(1, 3).unbind(2)  # [B, H, N, C] each
+        v = joined(vs).transpose(1, 2)
         bias = layout.bias
         if queries is not None:
             streams, xs, hs, q = streams[:1], [xs[0][:, :queries]], [hs[0][:, :queries]], q[:, :, :queries]

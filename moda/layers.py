@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import platform
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,11 @@ def rms_norm(x: Tensor) -> Tensor:
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     return torch.addcmul(x + shift, x, scale)  # x (1 + scale) + shift
+
+
+def joined(streams: Sequence[Tensor]) -> Tensor:
+    """Streams [B, N_s, ...] as one sequence of tokens; a single one as it is, which ``cat`` would copy."""
+    return streams[0] if len(streams) == 1 else torch.cat(list(streams), dim=1)
 
 
 def sinusoid(t: Tensor, features: int, max_period: float = 10_000.0) -> Tensor:
@@ -49,10 +55,13 @@ _ONEDNN = torch.backends.mkldnn.is_available() and platform.machine() in ("x86_6
 class Linear(nn.Linear):
     """A linear layer that at inference on a CPU goes to oneDNN in float32 too, as torch does in lower precisions."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, gelu: bool = False) -> Tensor:
+        """``gelu``: and through the tanh GELU, which oneDNN does in passing."""
         if _ONEDNN and x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_grad_enabled():
-            return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
-        return super().forward(x)
+            kind = ("gelu", "tanh") if gelu else ("none", "")
+            return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, kind[0], [], kind[1])
+        y = super().forward(x)
+        return F.gelu(y, approximate="tanh") if gelu else y
 
 
 class Embedder(nn.Sequential):
@@ -85,7 +94,7 @@ class MLP(nn.Module):
         self.fc2 = Linear(ratio * hidden, hidden, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
+        return self.fc2(self.fc1(x, gelu=True))
 
 
 class Head(nn.Module):
