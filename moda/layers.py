@@ -49,7 +49,11 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 #: oneDNN multiplies float32 on x86 about twice as fast as MKL does where the processor is not Intel's.
-_ONEDNN = torch.backends.mkldnn.is_available() and platform.machine() in ("x86_64", "AMD64")
+_ONEDNN = (
+    torch.backends.mkldnn.is_available()
+    and platform.machine() in ("x86_64", "AMD64")
+    and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # what torch.compile calls, and no promise of torch's
+)
 
 
 class Linear(nn.Linear):
