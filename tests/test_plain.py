@@ -93,7 +93,7 @@ def test_painted_pictures_are_the_plain_ones(plain: ModuleType) -> None:
 
 @pytest.mark.slow
 def test_painted_pictures_at_full_width_are_the_plain_ones(plain: ModuleType) -> None:
-    assert difference(plain, Widths()) <= TOLERANCE
+    assert difference(plain, Widths()) <= 1e-3  # a quarter of a grey level: rounding, through four deep networks
 
 
 def test_frames_are_the_plain_ones(plain: ModuleType) -> None:
