@@ -191,6 +191,7 @@ PEAK = 5_000  # MB: 2.4 GB of weights, those of the generator for a moment twice
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # a frame takes seconds
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read as Linux gives it")
 def test_the_published_system_at_its_full_size(tmp_path: Path) -> None:
     """All but the numbers in the published files: every tensor by name and shape, strictly, and a second of video."""
