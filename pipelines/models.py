@@ -89,50 +89,54 @@ def check_models(weights: str) -> None:
 def model_files(weights: str) -> list[Path]:
     """The files that say what the models are, those of published weights by their hashes. Raises a ModaError."""
     check_models(weights)
-    if weights == LITE:
-        from encoders.wav2vec import EMBEDDED as EMBEDDED_ENCODER
-
-        return [EMBEDDED_ENCODER, EMBEDDED]
-    if weights == RANDOM:
-        return []
     if weights == PUBLISHED:
         return [find_weights(name) / RECORD for name in _PUBLISHED]
-    return [Path(weights, ENCODER), Path(weights, MOTION)]
+    return [] if weights == RANDOM else list(_own_files(weights))
 
 
 def load_models(weights: str, device: torch.device) -> Models:
-    """All that a talking video takes, on ``device``. Raises a ModaError where weights are missing or damaged."""
-    from encoders.wav2vec import EMBEDDED as EMBEDDED_ENCODER  # here, as it takes seconds to import
-    from encoders.wav2vec import AudioEncoder
+    """All that a talking video takes, on ``device``; the published generator runs in bfloat16 where CUDA has it.
 
+    Raises a ModaError where weights are missing or damaged.
+    """
     check_models(weights)
-    if weights in (PUBLISHED, RANDOM):
-        if weights == PUBLISHED:
-            listener = load_encoder(find_weights(_HUBERT), device)
-            generator = load_motion_generator(find_weights(PUBLISHED))
-        else:
-            listener, generator = _random_listener(device), load_published(random_state(published_shapes(), _chance()))
-        renderer = load_liveportrait("liveportrait" if weights == PUBLISHED else "random", device)
+    if weights not in (PUBLISHED, RANDOM):
+        from encoders.wav2vec import AudioEncoder  # here, as it takes seconds to import
 
-        def likeness(face: SourceFace) -> tuple[Array, Array | None]:
-            seen = renderer.motion_of(face)
-            return seen.canonical[0].flatten().cpu().numpy(), seen.rows[0].cpu().numpy()
+        encoder, motion = _own_files(weights)
+        generator, space = load_checkpoint(motion, device)
+        listener = AudioEncoder.embedded(device, encoder)
+        return Models(listener, generator, space, MeshRenderer(), SamplerConfig(), _at_rest)
+    if weights == PUBLISHED:
+        listener, generator = load_encoder(find_weights(_HUBERT), device), load_motion_generator(find_weights(weights))
+    else:
+        listener, generator = _random_listener(device), load_published(random_state(published_shapes(), _chance()))
+    fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    generator.to(device, torch.bfloat16 if fast else torch.float32)
+    renderer = load_liveportrait("liveportrait" if weights == PUBLISHED else "random", device)
 
-        return Models(
-            listener, generator.to(device), published_space(), renderer, SamplerConfig.for_published(), likeness
-        )
-    encoder, motion = (
-        (EMBEDDED_ENCODER, EMBEDDED) if weights == LITE else (Path(weights, ENCODER), Path(weights, MOTION))
-    )
-    generator, space = load_checkpoint(motion, device)
-    listener = AudioEncoder.embedded(device, encoder)
-    return Models(
-        listener, generator, space, MeshRenderer(), SamplerConfig(), lambda face: (encode_identity(face), None)
-    )
+    def seen(face: SourceFace) -> tuple[Array, Array]:
+        motion = renderer.motion_of(face)
+        return motion.canonical[0].flatten().cpu().numpy(), motion.rows[0].cpu().numpy()
+
+    return Models(listener, generator, published_space(), renderer, SamplerConfig.for_published(), seen)
+
+
+def _own_files(weights: str) -> tuple[Path, Path]:
+    """Audio encoder and motion generator that were trained by this project's own commands."""
+    if weights == LITE:
+        from encoders.wav2vec import EMBEDDED as EMBEDDED_ENCODER
+
+        return EMBEDDED_ENCODER, EMBEDDED
+    return Path(weights, ENCODER), Path(weights, MOTION)
+
+
+def _at_rest(face: SourceFace) -> tuple[Array, None]:
+    return encode_identity(face), None
 
 
 def load_renderer(name: str, device: torch.device) -> Renderer[Any]:
-    """``mesh``, or one of :func:`load_liveportrait`. Raises a ModaError."""
+    """``mesh``, or one of :func:`load_liveportrait`. A motion space has the renderer of its name. Raises ModaError."""
     return MeshRenderer() if name == "mesh" else load_liveportrait(name, device)
 
 
@@ -147,11 +151,6 @@ def load_liveportrait(name: str, device: torch.device) -> LivePortraitRenderer:
     gpu = device.type == "cuda"
     networks.place(device, torch.float16 if gpu else torch.float32, channels_last=gpu)
     return LivePortraitRenderer(networks, batch=8 if gpu else 1)
-
-
-def renderer_of(space: str) -> str:
-    """The renderer that draws motion of a space."""
-    return {"mesh": "mesh", "liveportrait": "liveportrait"}[space]
 
 
 def _chance() -> torch.Generator:

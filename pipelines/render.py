@@ -18,7 +18,7 @@ from pipelines.credentials import SigningError
 from pipelines.device import choose_device
 from pipelines.driving import cast
 from pipelines.mark import Mark
-from pipelines.models import load_renderer, renderer_of
+from pipelines.models import load_renderer
 from pipelines.provenance import Claim, check_signing, sign
 from pipelines.video import check_output, open_video
 
@@ -148,7 +148,7 @@ def render_motion(
     if provenance:
         check_signing()
     saved = load_motion(Path(motion))
-    drawn_by = load_renderer(renderer or renderer_of(saved.space), choose_device(device))
+    drawn_by = load_renderer(renderer or saved.space, choose_device(device))
     warnings: tuple[str, ...] = ()
     if audio is not None and frame_count(len(load_audio(audio))) != len(saved):
         warnings = (
