@@ -123,6 +123,9 @@ def talk(
     size: Size = None,
     background: Background = "still",
     device: Device = "auto",
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Let torch compile the published renderer: for long videos on a GPU.")
+    ] = False,
     head_from: Annotated[
         Path | None, typer.Option(help="A motion of --save-motion, same voice: the head moves as it does there.")
     ] = None,
@@ -142,7 +145,7 @@ def talk(
         expression=expression, look_up=look_up, frame=frame, size=size, background=background, face=face,
         head_from=head_from, save_motion=save_motion, provenance=provenance, mark=mark,
     )  # fmt: skip
-    _run(TalkingHead(device, weights).talk(portrait, audio, out, options), out)
+    _run(TalkingHead(device, weights, compiled).talk(portrait, audio, out, options), out)
 
 
 @app.command()

@@ -94,9 +94,10 @@ def model_files(weights: str) -> list[Path]:
     return [] if weights == RANDOM else list(_own_files(weights))
 
 
-def load_models(weights: str, device: torch.device) -> Models:
+def load_models(weights: str, device: torch.device, compiled: bool = False) -> Models:
     """All that a talking video takes, on ``device``; the published generator runs in bfloat16 where CUDA has it.
 
+    ``compiled`` is that of :func:`load_liveportrait`; the embedded models have nothing to compile.
     Raises a ModaError where weights are missing or damaged.
     """
     check_models(weights)
@@ -113,7 +114,7 @@ def load_models(weights: str, device: torch.device) -> Models:
         listener, generator = _random_listener(device), load_published(random_state(published_shapes(), _chance()))
     fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
     generator.to(device, torch.bfloat16 if fast else torch.float32)
-    renderer = load_liveportrait("liveportrait" if weights == PUBLISHED else "random", device)
+    renderer = load_liveportrait("liveportrait" if weights == PUBLISHED else "random", device, compiled)
 
     def seen(face: SourceFace) -> tuple[Array, Array]:
         motion = renderer.motion_of(face)
@@ -140,17 +141,20 @@ def load_renderer(name: str, device: torch.device) -> Renderer[Any]:
     return MeshRenderer() if name == "mesh" else load_liveportrait(name, device)
 
 
-def load_liveportrait(name: str, device: torch.device) -> LivePortraitRenderer:
+def load_liveportrait(name: str, device: torch.device, compiled: bool = False) -> LivePortraitRenderer:
     """``liveportrait`` of the weights that are here, or ``random``: the same networks with random weights.
 
-    On CUDA the pictures are made in half precision. Raises a ModaError.
+    On CUDA the pictures are made in half precision. ``compiled`` networks draw faster once torch has compiled them.
+    Raises a ModaError.
     """
     if name not in RENDERERS:
         raise RenderError(f"there is no renderer {name!r}; choose from {', '.join(RENDERERS)}")
     networks = _random_networks() if name == "random" else load_networks(find_weights(_LIVEPORTRAIT))
     gpu = device.type == "cuda"
     networks.place(device, torch.float16 if gpu else torch.float32, channels_last=gpu)
-    return LivePortraitRenderer(networks, batch=8 if gpu else 1)
+    if compiled:
+        networks.compile_drawing()
+    return LivePortraitRenderer(networks, batch=8 if gpu else 1, fixed=compiled)
 
 
 def _chance() -> torch.Generator:

@@ -151,15 +151,15 @@ class Voice:
 
 class TalkingHead:
     """The models, loaded once; then any number of videos. Those of ``weights`` are loaded at once, others when they are
-    asked for.
+    asked for. ``compiled``: torch compiles the published renderer, which takes its time at the first frames.
 
     Raises:
         DeviceError: no such device.
         ModaError: weights that are missing or damaged.
     """
 
-    def __init__(self, device: str = "auto", weights: str = LITE) -> None:
-        self.device = choose_device(device)
+    def __init__(self, device: str = "auto", weights: str = LITE, compiled: bool = False) -> None:
+        self.device, self.compiled = choose_device(device), compiled
         self._models: dict[str, Models] = {}
         self._loading = Lock()
         self.models(weights)
@@ -168,7 +168,7 @@ class TalkingHead:
         """The models of these weights; their renderer keeps the portrait that it prepared last. Raises ModaError."""
         with self._loading:
             if weights not in self._models:
-                models = load_models(weights, self.device)
+                models = load_models(weights, self.device, self.compiled)
                 self._models[weights] = replace(models, renderer=Keeping(models.renderer))
             return self._models[weights]
 

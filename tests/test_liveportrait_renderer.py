@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -252,6 +253,24 @@ def test_batches_and_chunks_change_nothing(renderer: LivePortraitRenderer, portr
     assert np.abs(batched - drawn).max() <= 1
     chunked = np.concatenate([frames(renderer, portrait, rows[:2]), frames(renderer, portrait, rows[2:])])
     assert (chunked == drawn).all()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # compilers take their time
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles with g++, which is not here")
+def test_compiled_networks_draw_the_same(renderer: LivePortraitRenderer, portrait: LivePortraitPortrait) -> None:
+    """The last frames, too, which are fewer than a batch; and all shapes are compiled once."""
+    rows = motion(portrait, 5)
+    compiled = LivePortraitRenderer(networks().compile_drawing(), batch=2, fixed=True)
+    torch._dynamo.reset()
+    counted = torch._dynamo.utils.counters["stats"]
+    drawn = frames(compiled, portrait, rows)
+    assert drawn.shape == (5, SIZE, SIZE, 3)
+    assert np.abs(drawn.astype(int) - frames(renderer, portrait, rows)).max() <= 1
+    before = counted["unique_graphs"]
+    assert before > 0
+    frames(compiled, portrait, rows[:3])
+    assert counted["unique_graphs"] == before
 
 
 def test_no_more_frames_are_drawn_than_asked_for(

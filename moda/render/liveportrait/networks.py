@@ -41,3 +41,13 @@ class LivePortrait(nn.Module):
                 if parameter.dim() == 4:
                     parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         return self
+
+    def compile_drawing(self) -> LivePortrait:
+        """Let torch compile what draws, at its first frames, which takes a minute or more; on CUDA into CUDA graphs.
+
+        Every shape is compiled for itself, so draw with a renderer of a ``fixed`` batch.
+        """
+        mode = "reduce-overhead" if next(self.parameters()).is_cuda else "default"
+        for network in (self.warping, self.generator):
+            network.compile(mode=mode, dynamic=False)
+        return self

@@ -56,14 +56,18 @@ class LivePortraitRenderer:
     """Renderer of the motion space ``liveportrait`` (see ``contracts.Motion``). Deterministic on one device.
 
     ``batch`` frames are drawn at once: one suits a CPU, more fill a GPU, where one batch is drawn while the frames of
-    the one before are read. No more than two batches are in memory.
+    the one before are read. No more than two batches are in memory. A ``fixed`` batch is filled up at the end, as
+    compiled networks want it.
     """
 
     space = "liveportrait"
 
-    def __init__(self, networks: LivePortrait, batch: int = 1, rule: Rule = spoken_keypoints) -> None:
+    def __init__(
+        self, networks: LivePortrait, batch: int = 1, rule: Rule = spoken_keypoints, fixed: bool = False
+    ) -> None:
         self.networks = networks
         self.batch = batch
+        self.fixed = fixed
         self.rule = rule
         parameter = next(networks.appearance.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype
@@ -121,7 +125,10 @@ class LivePortraitRenderer:
         ahead = 1 if self.device.type == "cuda" else 0
         drawn: deque[_Drawn] = deque()
         for rows in torch.from_numpy(np.asarray(frames, np.float32)).split(self.batch):
-            drawn.append(_Drawn(self._draw(prepared, rows)))
+            count = len(rows)
+            if self.fixed and count < self.batch:
+                rows = torch.cat([rows, rows[-1:].expand(self.batch - count, -1)])
+            drawn.append(_Drawn(self._draw(prepared, rows)[:count]))
             if len(drawn) > ahead:
                 yield from drawn.popleft().frames()
         for batch in drawn:
