@@ -22,7 +22,7 @@ from moda.published import TAIL
 from moda.render import Background, Frame, Framing
 from moda.sampler import SamplerConfig
 from pipelines.device import choose_device
-from pipelines.models import LITE, PUBLISHED, RANDOM, Models, check_models, load_models
+from pipelines.models import LITE, PUBLISHED, RANDOM, WEIGHTS, Models, check_models, load_models
 from pipelines.perform import perform
 from pipelines.provenance import Claim, check_signing
 from pipelines.render import Film, Keeping, Progress, check_outputs
@@ -118,9 +118,10 @@ class TalkOptions:
 
     @property
     def settings(self) -> dict[str, str | int | float | bool | None]:
-        """What makes the video what it is, without the names of files."""
+        """What makes the video what it is, without the places of files."""
         files = ("head_from", "save_motion", "provenance")
-        return {option.name: getattr(self, option.name) for option in fields(self) if option.name not in files}
+        told = {option.name: getattr(self, option.name) for option in fields(self) if option.name not in files}
+        return told | {"weights": self.weights if self.weights in WEIGHTS else Path(self.weights).name}
 
     @property
     def hearing(self) -> tuple[str, Sampling]:
