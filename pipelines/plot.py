@@ -9,6 +9,7 @@ import numpy as np
 
 from encoders.visemes import VISEMES
 from moda.motion import PITCH, ROLL, UPPER_LIDS, YAW, lip_gap
+from moda.published import LIP_CHANNELS
 
 if TYPE_CHECKING:
     from contracts import Array, Motion
@@ -20,23 +21,27 @@ LETTER = 7.0  # width of one, about
 
 
 def plot_motion(motion: Motion, visemes: Array | None = None) -> str:
-    """SVG: inner-lip gap (OC), lids (OC, down is shut), pitch, yaw and roll (degrees); the strongest of ``visemes``
-    [T, 15] below, where they are known. Its colours are those of the CSS variables --mouth, --lids, --pitch, --yaw and
-    --roll, and --shut for sounds that close the lips; a line of class "playhead" stands at 0, over ``data-seconds``."""
+    """SVG of a motion against time. Mouth: the inner-lip gap (OC), or in space ``liveportrait`` how far the lips are from
+    where they are on average; lids (OC, down is shut), in space ``mesh``; pitch, yaw and roll (degrees); the strongest
+    of ``visemes`` [T, 15] below, where they are known. Its colours are those of the CSS variables --mouth, --lids,
+    --pitch, --yaw and --roll, and --shut for sounds that close the lips; a line of class "playhead" stands at 0, over
+    ``data-seconds``."""
     frames, seconds = motion.frames, len(motion) / motion.fps
     angles = {name: frames[:, at].ravel() for name, at in (("pitch", PITCH), ("yaw", YAW), ("roll", ROLL))}
-    strips: list[tuple[float, str, dict[str, Array]]] = [
-        (70, "OC", {"mouth": lip_gap(frames)}),
-        (46, "OC", {"lids": frames[:, UPPER_LIDS].mean(axis=1)}),
-        (90, "°", angles),
-    ]
+    strips: list[tuple[float, str, dict[str, Array]]] = [(90, "°", angles)]
+    if motion.space == "mesh":
+        lids = frames[:, UPPER_LIDS].mean(axis=1)
+        strips = [(70, "OC", {"mouth": lip_gap(frames)}), (46, "OC", {"lids": lids}), *strips]
+    else:  # no two of its keypoints are lips that open, or lids
+        lips = frames[:, LIP_CHANNELS]
+        strips = [(70, "", {"mouth": np.linalg.norm(lips - lips.mean(axis=0), axis=1)}), *strips]
     top, drawn = 4.0, []
     for height, unit, curves in strips:
         low = min(float(values.min()) for values in curves.values())
         high = max(float(values.max()) for values in curves.values())
         middle, span = (high + low) / 2, max(high - low, 1e-3)
         drawn.append(f'<rect x="{LEFT}" y="{top:.1f}" width="{WIDTH - LEFT}" height="{height}" class="strip"/>')
-        scale = f"{low:.2f} to {high:.2f} {unit}" if unit == "OC" else f"{low:+.0f} to {high:+.0f}{unit}"
+        scale = f"{low:+.0f} to {high:+.0f}{unit}" if unit == "°" else f"{low:.2f} to {high:.2f} {unit}"
         drawn.append(f'<text x="{WIDTH - 6}" y="{top + 9:.1f}" class="range">{scale}</text>')
         for line, (curve, values) in enumerate(curves.items()):
             y = top + height / 2 - (values - middle) / span * (height - 8)

@@ -31,6 +31,7 @@ from pipelines import TalkingHead, TalkOptions
 from pipelines.catalogue import PublishedWeightsError
 from pipelines.grid import film_emotions
 from pipelines.models import EMBEDDED, ModelsError, installed, model_files
+from pipelines.plot import plot_motion
 from pipelines.render import render_motion
 from pipelines.talk import OptionError
 from pipelines.weights import import_weights
@@ -148,6 +149,13 @@ def test_motion_of_one_space_is_not_steered_by_another(head: TalkingHead, voice:
     options = TalkOptions(size=256, head_from=tmp_path / "motion.npz")
     with pytest.raises(MotionError, match="space liveportrait, where 6 of mesh are needed"):
         head.make(PORTRAIT, voice, tmp_path / "mesh.mp4", options)
+
+
+def test_its_motion_is_drawn_as_what_it_is(move) -> None:
+    drawing = plot_motion(Motion(move(), "liveportrait"))
+    assert [name for name in ("mouth", "lids", "pitch", "yaw", "roll") if f"<title>{name}</title>" in drawing] == [
+        "mouth", "pitch", "yaw", "roll",
+    ]  # fmt: skip
 
 
 def test_what_is_installed(weights: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
