@@ -21,7 +21,7 @@ LETTER = 7.0  # width of one, about
 
 
 def plot_motion(motion: Motion, visemes: Array | None = None) -> str:
-    """SVG of a motion against time. Mouth: the inner-lip gap (OC), or in space ``liveportrait`` how far the lips are from
+    """SVG of a motion against time. Mouth: the inner-lip gap (OC), in space ``liveportrait`` how far the lips are from
     where they are on average; lids (OC, down is shut), in space ``mesh``; pitch, yaw and roll (degrees); the strongest
     of ``visemes`` [T, 15] below, where they are known. Its colours are those of the CSS variables --mouth, --lids,
     --pitch, --yaw and --roll, and --shut for sounds that close the lips; a line of class "playhead" stands at 0, over
