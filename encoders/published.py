@@ -11,6 +11,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from contracts import SAMPLES_PER_FRAME
+from encoders.media import frame_count
 
 #: The convolutions see 40 samples beyond a frame on either side (receptive field 720 for a hop of 640). The published
 #: chain reflects 20 of them and then, about the new edge, 20 more; so do we.
@@ -20,16 +21,16 @@ _PREEMPHASIS = 0.97
 _BLOCK = 1500  # frames that are read at once for the statistics
 
 
-def frame_count(samples: int, tail: int = 0) -> int:
+def heard_frames(samples: int, tail: int = 0) -> int:
     """Frames of 640 samples that a recording has begun, or that it fills together with ``tail`` frames of silence."""
-    return max(-(-samples // SAMPLES_PER_FRAME), samples // SAMPLES_PER_FRAME + tail)
+    return max(frame_count(samples), samples // SAMPLES_PER_FRAME + tail)
 
 
 class Recording:
     """A 16 kHz mono waveform [N] with ``tail`` frames of silence after it, which also fills the last frame begun."""
 
     def __init__(self, waveform: np.ndarray, tail: int = 0) -> None:
-        self.waveform, self.frames = waveform, frame_count(len(waveform), tail)
+        self.waveform, self.frames = waveform, heard_frames(len(waveform), tail)
         x = np.zeros(2)
         x[: len(waveform)] = waveform[:2]
         self._before = (x[1] - 2 * x[0]) / _PREEMPHASIS  # with which the first sample is librosa's, 3 x[0] - x[1]

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, HubertModel, Wav2Vec2Config, Wav2Vec2Model
 
 from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, AudioFeatures, ModaError
-from encoders.published import MARGINS, Recording, frame_count
+from encoders.published import MARGINS, Recording, heard_frames
 from encoders.visemes import VISEMES
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ class AudioEncoder:
         else:  # whose positional convolution alone sees 64 frames either way
             encode, context = self._published(self.network, Recording(waveform, tail)), 4 * FPS
         overlap = context if overlap is None else overlap
-        frames = frame_count(len(waveform), tail)
+        frames = heard_frames(len(waveform), tail)
         for begin in range(0, frames, chunk):
             end = min(begin + chunk, frames)
             if frames - end < overlap:  # no crumbs: the rest rides along

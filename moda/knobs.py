@@ -14,7 +14,7 @@ import numpy as np
 from contracts import ModaError
 from moda.blinks import change_blinks
 from moda.motion import EXPRESSION, LIPS, LOWER_LIP, MOTION_DIM, POSE, SCALE, UPPER_LIDS, channel
-from moda.published import LIP_CHANNELS
+from moda.published import EYE_KEYPOINTS, LIP_CHANNELS
 
 LARGEST = 2.0  # of every knob: beyond, faces break
 
@@ -89,7 +89,7 @@ _REST[SCALE] = 1.0
 _EXPRESSIVE = [channel(vertex, axis) for vertex in (205, 425, 145, 374, 107, 336, 105, 334) for axis in "xyz"]
 #: In space ``liveportrait``: the pose, and the expression of all but lips and eyes (keypoints 11, 13, 15, 16, 18).
 _POSE = list(range(POSE.start, POSE.stop))
-_EYES = [3 * keypoint + axis for keypoint in (11, 13, 15, 16, 18) for axis in range(3)]
+_EYES = [3 * keypoint + axis for keypoint in EYE_KEYPOINTS for axis in range(3)]
 _FACE = [i for i in range(EXPRESSION.stop) if i not in LIP_CHANNELS and i not in _EYES]
 
 #: How a smile pulls corner and upper quarter of the lips on the image right, per unit of the corner's rise (x is

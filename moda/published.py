@@ -14,8 +14,9 @@ from moda.motion import EPSILON, SCALE, TRANSLATION, MotionSpace
 
 _STATISTICS = Path(__file__).with_name("assets") / "published_motion.json"
 
-#: Keypoints of the lips, and their places in a frame.
+#: Keypoints of the lips and of the eyes, and the lips' places in a frame.
 LIP_KEYPOINTS = (6, 12, 14, 17, 19, 20)
+EYE_KEYPOINTS = (11, 13, 15, 16, 18)
 LIP_CHANNELS = [3 * keypoint + axis for keypoint in LIP_KEYPOINTS for axis in range(3)]
 
 #: The published pipeline lifts the gaze a little in every frame: added to y of these keypoints.

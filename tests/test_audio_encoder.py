@@ -16,7 +16,7 @@ from torch import nn
 
 from contracts import SAMPLES_PER_FRAME
 from encoders import published
-from encoders.published import Recording, frame_count
+from encoders.published import Recording, heard_frames
 from encoders.visemes import VISEMES, frame_labels, phone_visemes
 from encoders.wav2vec import AudioEncoder, EncoderError, FrameAligned, LiteConfig, LiteEncoder, load_lite, save_lite
 
@@ -149,7 +149,7 @@ def test_any_other_chain_is_noticed(fixture: dict[str, torch.Tensor], monkeypatc
 def test_pre_emphasis_is_librosas(samples: int) -> None:
     """The first sample included; then zero mean and unit variance, the silence counted."""
     sound = 0.1 * noise(samples) + 0.02
-    heard = Recording(sound, tail=3).padded(0, frame_count(samples, 3))[40:-40]
+    heard = Recording(sound, tail=3).padded(0, heard_frames(samples, 3))[40:-40]
     emphasised = librosa.effects.preemphasis(np.pad(sound, (0, 3 * SAMPLES_PER_FRAME)))[: len(heard)]
     emphasised[samples:] = 0
     whole = np.pad(emphasised, (0, samples % SAMPLES_PER_FRAME))  # with what no frame holds, it counts as well
@@ -157,8 +157,8 @@ def test_pre_emphasis_is_librosas(samples: int) -> None:
 
 
 def test_silence_fills_the_frame_begun() -> None:
-    assert [frame_count(n) for n in (0, 1, 640, 641)] == [0, 1, 1, 2]
-    assert [frame_count(n, 50) for n in (1, 640, 641, 37_920)] == [50, 51, 51, 109]
+    assert [heard_frames(n) for n in (0, 1, 640, 641)] == [0, 1, 1, 2]
+    assert [heard_frames(n, 50) for n in (1, 640, 641, 37_920)] == [50, 51, 51, 109]
 
 
 def test_a_piece_sounds_the_same_wherever_it_is_cut() -> None:

@@ -21,10 +21,12 @@ from encoders.footage import follow
 from encoders.media import load_audio
 from encoders.track import NoFaceInVideo, TrackInfo, VideoMissing, VideoUnreadable
 from moda.motion import EXPRESSION, ROTATION, SCALE, TRANSLATION, MotionError, load_motion, save_motion
+from moda.published import EYE_KEYPOINTS as EYES
+from moda.published import LIP_KEYPOINTS as LIPS
 from moda.render import RenderError
 from moda.render.liveportrait import LivePortrait, LivePortraitRenderer
 from moda.render.liveportrait.crop import SIZE, cut, film_square, film_to_crop, openings
-from moda.render.liveportrait.driving import EYES, LIPS, carry_over
+from moda.render.liveportrait.driving import carry_over
 from moda.render.liveportrait.keypoints import KeypointMotion, place, retarget, spoken_keypoints, told_keypoints
 from pipelines.cli import app
 from pipelines.drive import drive_portrait

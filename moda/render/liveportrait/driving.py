@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from moda.published import EYE_KEYPOINTS, LIP_KEYPOINTS
 from moda.render.liveportrait.keypoints import SPOKEN_MASK, KeypointMotion, angles, retarget
 
 if TYPE_CHECKING:
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
 
     from contracts import Array, Driving
     from moda.render.liveportrait.networks import LivePortrait
-
-LIPS = (6, 12, 14, 17, 19, 20)  # keypoints
-EYES = (11, 13, 15, 16, 18)
 
 
 def carry_over(networks: LivePortrait, source: KeypointMotion, open_now: Array, rows: Tensor, how: Driving) -> Tensor:
@@ -63,9 +61,9 @@ def _moving(how: Driving) -> Tensor:
     if how.region in ("all", "expression"):
         moving = torch.ones_like(moving) if how.relative else SPOKEN_MASK.clone()
     elif how.region != "pose":
-        moving[list(LIPS if how.region == "lips" else EYES)] = True
+        moving[list(LIP_KEYPOINTS if how.region == "lips" else EYE_KEYPOINTS)] = True
     if how.relative:
-        for keypoints, wanted in ((EYES, how.eyes), (LIPS, how.lips)):
+        for keypoints, wanted in ((EYE_KEYPOINTS, how.eyes), (LIP_KEYPOINTS, how.lips)):
             if wanted is not None:
                 moving[list(keypoints)] = False
     return moving
