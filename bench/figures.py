@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from contracts import FPS, ModaError
 from encoders.face import encode_face
 from encoders.headfit import fit_head
-from encoders.track import track_video
+from encoders.track import picture_change, repeats, track_video
 from moda.render import MeshRenderer
 from moda.render.base import MOTION_SIZE
 from moda.render.mesh.geometry import HeadMotion
@@ -111,19 +111,29 @@ def meant(prepared: MeshPortrait, row: Array) -> HeadFit:
 
 
 def exact_frames(video: Path, every: int, most: int = 10**9) -> dict[int, Array]:
-    """Frame of the 25 a second -> picture uint8 [H, W, 3], where the video has one at that very time."""
-    capture = cv2.VideoCapture(str(video))
-    rate = capture.get(cv2.CAP_PROP_FPS)
+    """Frame of the 25 a second -> picture uint8 [H, W, 3], where the video has one at that very time that does not only
+    repeat the one before; ``every`` so many frames or further apart."""
+    fresh = ~repeats(np.array([change for _, _, change in _read(video)]))
     found: dict[int, Array] = {}
+    for new, (at, picture, _) in zip(fresh, _read(video), strict=True):
+        if len(found) == most:
+            break
+        if new and abs(at - round(at)) < 1e-3 and round(at) >= max(found, default=-every) + every:
+            found[round(at)] = picture
+    return found
+
+
+def _read(video: Path) -> Iterator[tuple[float, Array, float]]:
+    """When each picture is shown, in frames of 25 a second, the picture, uint8 [H, W, 3], and its change."""
+    capture = cv2.VideoCapture(str(video))
+    rate, before = capture.get(cv2.CAP_PROP_FPS), None
     for number in itertools.count():
         read, picture = capture.read()
-        if not read or len(found) == most:
+        if not read:
             break
-        at = number / rate * FPS
-        if abs(at - round(at)) < 1e-3 and round(at) % every == 0:
-            found[round(at)] = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+        yield number / rate * FPS, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), picture_change(before, picture)
+        before = picture
     capture.release()
-    return found
 
 
 def contact_sheet(rows: dict[str, list[Array]], names: Sequence[str], path: Path) -> None:

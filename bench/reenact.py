@@ -170,11 +170,6 @@ def main() -> None:
             print(f"{video.stem[:20]:<21}{f'{name} {k}':<15}{cells}{drawn['face'][2]:>8.2f} ({best:+5.2f})", flush=True)
             gains.append((gain["face"], best))
             figures.append(Figure(f"{video.stem}, {name}: whole over still, dB", gain["all"], 0))
-            figures.append(
-                Figure(
-                    f"{video.stem}, {name}: face over still, dB", gain["face"], FACE_GAIN, note=f"at best {best:.2f}"
-                )
-            )
             if arguments.out:
                 path = arguments.out / f"{video.stem}_{name}.png"
                 cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))

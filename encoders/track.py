@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import av
+import cv2
 import numpy as np
 from av.error import FFmpegError
 from av.stream import Disposition
@@ -41,6 +42,8 @@ NECK_PIVOT = np.array([0.0, -0.56, -0.67])  # OC, head frame
 SKULL_CENTRE = np.array([0.0, 0.40, 0.35])  # OC, head frame: of the fitted vertices, so where it is seen is known best
 ONLY_FILES = {"protocol_whitelist": "file"}  # a playlist must not make us fetch what it names
 DENSEST = 1 / 30  # s: frames that follow closer than this are not tracked
+REPEAT = 0.2  # of the change of picture before and after: what changes less repeats the picture
+FILLED = 0.03  # of the pictures repeated: fewer are a person who keeps still for a moment
 LONGEST_GAP = 5.0  # s without a picture: beyond it the file's clock is not believed
 MAX_MISFIT = 0.095  # OC, rms of the skull vertices: above, the landmarks are not believed
 BRIDGED = 3  # frames: longer gaps are held, not interpolated
@@ -51,6 +54,7 @@ BLINK = [BLENDSHAPES.index("eyeBlinkLeft"), BLENDSHAPES.index("eyeBlinkRight")]
 MOUTH = 11  # keypoints 0..10 are lips, jaw and cheeks; the rest lids, irises and brows
 FRONTAL = 15.0  # degrees from the median pose
 SMOOTHING = (5, 2)  # Savitzky-Golay window (frames) and order
+NOISE_OC, NOISE_DEGREES = 0.004, 0.3  # of one landmarked picture: what departs further from the smooth is movement
 SCALE_SIGMA = 0.2 * FPS  # frames: a Gaussian about half a second wide, as the mouth leaks into scale
 
 
@@ -91,6 +95,7 @@ def track_video(path: str | Path, *, progress: Callable[[float], object] | None 
     """
     path = Path(path)
     times: list[float] = []
+    changes: list[float] = []
     samples: list[Array] = []
     warnings: list[str] = []
     try:
@@ -99,12 +104,13 @@ def track_video(path: str | Path, *, progress: Callable[[float], object] | None 
             if has_audio:
                 next(audio_blocks(path, SAMPLE_RATE))
             seconds = (container.duration or 0) / av.time_base
-            for time, sample in _track(_frames(container, stream), landmarker):
+            for time, change, sample in _track(_frames(container, stream), landmarker):
                 if times and time - times[-1] > LONGEST_GAP:
                     raise VideoUnreadable(
                         f"{path.name} has no picture from second {times[-1]:.1f} to {time:.1f}; convert it to MP4"
                     )
                 times.append(time)
+                changes.append(change)
                 samples.append(sample)
                 if progress is not None:
                     progress(min(time / seconds, 1.0) if seconds else 0.0)
@@ -114,7 +120,8 @@ def track_video(path: str | Path, *, progress: Callable[[float], object] | None 
         warnings.append(damaged(path, times[-1]))
     if len(samples) < 2:
         raise VideoUnreadable(f"{path.name} is a still picture, not a video; name a video that shows a face")
-    tracks, missing = _resample(np.array(times), np.stack(samples))
+    fresh = ~repeats(np.array(changes))
+    tracks, missing = _resample(np.array(times)[fresh], np.stack(samples)[fresh])
     warnings += check_faces(path, missing)
     motion = Motion(_relative(hold(tracks, missing), missing))
     return motion, TrackInfo(has_audio, int(missing.sum()), tuple(warnings))
@@ -162,12 +169,33 @@ def _frames(container: InputContainer, stream: VideoStream) -> Iterator[tuple[fl
             yield frame.time - start, np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
 
 
-def _track(frames: Iterator[tuple[float, Array]], landmarker: FaceLandmarker) -> Iterator[tuple[float, Array]]:
-    """Second and sample [CHANNELS] of each frame; NaN where there is no face."""
+def _track(frames: Iterator[tuple[float, Array]], landmarker: FaceLandmarker) -> Iterator[tuple[float, float, Array]]:
+    """Second, change of picture and sample [CHANNELS] of each frame; NaN where there is no face."""
     follower = FaceFollower(landmarker)
+    before: Array | None = None
     for time, image in frames:
         face = follower.find(time, image)
-        yield time, np.full(CHANNELS, np.nan) if face is None else _sample(face)
+        yield time, picture_change(before, image), np.full(CHANNELS, np.nan) if face is None else _sample(face)
+        before = image
+
+
+def picture_change(before: Array | None, image: Array) -> float:
+    """Mean change of a picture, uint8 [H, W, 3], since the one before, levels; infinite for the first, or where the
+    size is another."""
+    if before is None or before.shape != image.shape:
+        return math.inf
+    return float(np.mean(cv2.mean(cv2.absdiff(before, image))[:3]))
+
+
+def repeats(changes: Array) -> Array:
+    """Which pictures of a video, of ``changes`` [N] each since the one before, only repeat it: bool [N].
+
+    A video brought from 20 frames a second to 25 shows every fourth picture twice. A head that moves would stop there,
+    and then jump.
+    """
+    around = np.minimum(changes[:-2], changes[2:])
+    still = np.concatenate([[False], changes[1:-1] < REPEAT * around, [False]])
+    return still & (still.mean() > FILLED)
 
 
 class FaceFollower:
@@ -232,8 +260,7 @@ def hold(tracks: Array, missing: Array) -> Array:
 
 def _relative(tracks: Array, missing: Array) -> Array:
     """Absolute samples [T, CHANNELS] -> motion [T, 70]: relative to the speaker's neutral and median pose, smoothed."""
-    if len(tracks) >= SMOOTHING[0]:
-        tracks = savgol_filter(tracks, *SMOOTHING, axis=0)
+    tracks = _smooth(tracks)
     keypoints = tracks[:, :63].reshape(-1, 21, 3)  # [T, 21, 3]
     angles, scale, centre, blink = tracks[:, 63:66], tracks[:, 66], tracks[:, 67:69], tracks[:, 69]
     scale = gaussian_filter1d(scale, SCALE_SIGMA, mode="nearest")
@@ -254,6 +281,18 @@ def _relative(tracks: Array, missing: Array) -> Array:
     upright = rotation_matrix(*median_angles).T
     frames[:, 67:] = [euler_degrees(rotation @ upright) for rotation in rotations]
     return frames
+
+
+def _smooth(tracks: Array) -> Array:
+    """Samples [T, CHANNELS] without the tracker's jitter; sudden moves, a blink or a nod between two frames, stay."""
+    if len(tracks) < SMOOTHING[0]:
+        return tracks
+    smooth = savgol_filter(tracks, *SMOOTHING, axis=0)
+    noise = np.full(CHANNELS, NOISE_OC)
+    noise[63:66] = NOISE_DEGREES
+    noise[66:69] = NOISE_OC * np.median(tracks[:, 66])  # px
+    departs = (tracks - smooth) ** 2
+    return smooth + (tracks - smooth) * departs / (departs + noise**2)
 
 
 def neutral_keypoints(keypoints: Array, blink: Array) -> Array:

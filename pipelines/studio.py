@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 import numpy as np
@@ -122,6 +123,7 @@ class Studio:
     def __init__(self, head: TalkingHead, workspace: Workspace, limits: Limits | None = None) -> None:
         self.head, self.workspace, self.limits = head, workspace, limits or Limits()
         self._results: dict[str, Result] = {}
+        self._beginning = Lock()  # visitors begin at once
         # By path and size: uploads lie under the hash of what is in them.
         self._look = lru_cache(KEPT)(lambda portrait, _: tuple(judge_faces(portrait)))
         self._encode = lru_cache(KEPT)(lambda portrait, _: encode_face(portrait))
@@ -159,11 +161,13 @@ class Studio:
         """A result to be filmed. Raises ConsentError."""
         if consent is not True:
             raise ConsentError("say first that you have the right to use this face and this voice")
-        self._results = {name: kept for name, kept in self._results.items() if kept.folder.is_dir()}
         result = Result(self.workspace.new(), portrait, voice, options, grid)
         if grid is None:
             result = replace(result, options=replace(options, save_motion=result.motion))
-        self._results[result.name] = result
+        with self._beginning:
+            for name in [name for name, kept in self._results.items() if not kept.folder.is_dir()]:
+                del self._results[name]
+            self._results[result.name] = result
         return result
 
     def find(self, name: str) -> Result:

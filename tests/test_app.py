@@ -9,8 +9,10 @@ import os
 import re
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -33,7 +35,7 @@ from moda.render import Scene
 from moda.sampler import SamplerConfig
 from pipelines import ModaError, Progress
 from pipelines.cli import app as cli
-from pipelines.studio import Studio
+from pipelines.studio import Result, Studio
 from pipelines.talk import TalkOptions, Voice
 from pipelines.workspace import Limits, Workspace
 
@@ -356,6 +358,30 @@ def test_eight_at_once_get_what_is_theirs(client, url, head, tmp_path):
     assert [content(video)[:2] for video, _, _ in results] == [[10 + n, 100 + n] for n in range(8)]
     assert len({report["result"] for _, _, report in results}) == 8
     assert head.most == 2  # as many as were allowed
+
+
+def test_beginning_at_once_loses_nothing(head, tmp_path):
+    """Every result is found, whatever threads begin others meanwhile, and none is kept whose folder is gone."""
+    studio = Studio(head, Workspace(tmp_path))
+
+    def begin(_: int) -> list[Result]:
+        results = [studio.begin(PORTRAIT, VOICE, TalkOptions(), consent=True) for _ in range(40)]
+        for result in results[::2]:
+            result.folder.rmdir()
+        return results
+
+    interval = sys.getswitchinterval()
+    try:
+        sys.setswitchinterval(1e-6)
+        with ThreadPoolExecutor(8) as threads:
+            begun = [result for results in threads.map(begin, range(8)) for result in results]
+    finally:
+        sys.setswitchinterval(interval)
+    for result in begun[1::2]:
+        result.motion.touch()
+        assert studio.find(result.name) == result
+    studio.begin(PORTRAIT, VOICE, TalkOptions(), consent=True)
+    assert len(studio._results) == 8 * 20 + 1
 
 
 def test_curl_as_in_the_readme(url):

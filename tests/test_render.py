@@ -17,6 +17,7 @@ from moda.render import MeshRenderer, RenderError
 from moda.render.mesh import MeshPortrait
 from moda.render.mesh.expression import MAX_LID_RATIO, Expression, lid_ratio
 from moda.render.mesh.geometry import HEAD_SHIFT, MAX_TRANSLATION, HeadFit, HeadMotion, clamp_yaw, rotation, soft_clamp
+from moda.render.mesh.layers import Region
 from moda.render.mesh.renderer import _one_thread
 from moda.render.mesh.topology import EYES, INNER_LOWER_LIP, INNER_UPPER_LIP, OVAL, face_mesh
 from moda.render.mesh.warp import HAIR_STRETCH, SLANT, _gaps, _room
@@ -159,6 +160,25 @@ def test_an_open_jaw_changes_the_mouth_and_not_the_border(portrait: MeshPortrait
         assert edge.max() == 0
 
 
+def test_lips_are_lined_and_shade_a_narrow_mouth(portrait: MeshPortrait) -> None:
+    """Else teeth begin where the skin ends, and lips as pale as skin are not told from them."""
+    unit, mouth = portrait.fit.unit, portrait.mouth
+    across = np.linspace(20, 20 + 0.6 * unit, 20, dtype=np.float32)
+    lips = [np.column_stack([across, np.full(20, y, np.float32)]) for y in (20, 20 + 0.2 * unit)]
+    region = Region.around(np.concatenate(lips), 0.05 * unit, SIZE)
+    assert region is not None
+    row, middle = round(20 - region.y0), region.shape[1] // 2
+    shades = {}
+    for gap in (0.05, 0.3):
+        paint = np.full((*region.shape, 3), 250, np.float32)
+        mouth._border(paint, region, *lips, gap)
+        column = paint[:, middle].mean(axis=1)
+        assert column[row] < 0.6 * 250, "the lining"
+        assert column[row + round(0.1 * unit)] > 245, "the teeth"
+        shades[gap] = column[row + round(0.2 * unit)]
+    assert shades[0.05] < shades[0.3] - 10
+
+
 def test_a_turned_head_leaves_the_border_pinned(portrait: MeshPortrait) -> None:
     rest, turned = draw(portrait, motion(), motion(pose=(8, 15, -10)))
     change = np.abs(turned.astype(np.int16) - rest).max(axis=-1)
@@ -292,7 +312,7 @@ def test_a_head_goes_far_where_it_takes_the_shoulders_out_of_the_picture_and_no_
     gaps = np.array([0.0, 0.05, 1.0, 0.0])  # OC of wall: none at the left, a little above, much at the right
     free = _room((False, False, False, False), gaps)
     assert free[0, 0] == pytest.approx(MAX_TRANSLATION), "away from the wall at the right"
-    assert free[1, 0] == pytest.approx(HAIR_STRETCH) and HAIR_STRETCH < free[0, 1] < SLANT
+    assert free[1, 0] == pytest.approx(HAIR_STRETCH) and HAIR_STRETCH < free[0, 1] < MAX_TRANSLATION
     assert _room((False, False, False, True), gaps).max() == pytest.approx(SLANT), "the shoulders stay at the border"
 
 

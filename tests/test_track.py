@@ -25,7 +25,9 @@ from encoders.track import (
     VideoMissing,
     VideoUnreadable,
     _relative,
+    _smooth,
     neutral_keypoints,
+    repeats,
     track_video,
 )
 
@@ -136,6 +138,35 @@ def test_dense_video_is_thinned(tmp_path: Path) -> None:
     motion, _ = track_video(write_video(tmp_path / "dense.mp4", [view()] * 50, fps=100), progress=seen.append)
     assert len(motion) in (12, 13)  # half a second
     assert len(seen) <= 16 and seen == sorted(seen) and seen[-1] <= 1
+
+
+def test_a_frame_rate_filled_with_repeats_does_not_stutter(tmp_path: Path) -> None:
+    frames = [view(shift=(2.0 * k - 40, 0)) for k in range(40)]  # 20 a second, brought to 25
+    video = write_video(tmp_path / "filled.mp4", [frames[k * 4 // 5] for k in range(50)])
+    steps = np.diff(track_video(video)[0].frames[5:-5, 64])
+    assert steps.min() > 0.4 * np.median(steps), "it never stops"
+    assert steps.max() < 1.5 * np.median(steps), "nor does it jump"
+
+
+def test_repeats_are_told_from_a_moment_of_rest() -> None:
+    filled = np.tile([5.0, 4.0, 6.0, 0.2, 5.0], 20)
+    assert (np.flatnonzero(repeats(filled)) == np.arange(3, 100, 5)).all()
+    assert not repeats(np.full(100, 0.3)).any(), "of a still picture each is as new as the next"
+    rests = np.full(100, 4.0)
+    rests[[30, 70]] = 0.2
+    assert not repeats(rests).any(), "lids that stay shut for a frame"
+
+
+def test_jitter_goes_and_sudden_moves_stay() -> None:
+    jitter = np.random.default_rng(0).normal(0, 0.001, (100, CHANNELS))  # OC; that of a calm face
+    jitter[:, 66] += 100
+    tracks = jitter.copy()
+    tracks[50:52, 36] -= 0.08  # a lid, for two frames
+    smooth = _smooth(tracks)
+    assert smooth[50:52, 36].max() < -0.07
+    calm = np.r_[5:40, 60:95]
+    rough = np.abs(np.diff(jitter[calm, :63], 2, axis=0)).mean()
+    assert np.abs(np.diff(smooth[calm, :63], 2, axis=0)).mean() < 0.4 * rough
 
 
 def test_progress_may_stop_it(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _CAVITY, _TONGUE = (
     np.array([0.30, 0.15, 0.16], np.float32),
-    np.array([0.82, 0.44, 0.46], np.float32),
+    np.array([0.95, 0.56, 0.57], np.float32),
 )  # RGB, times the level of a tooth
 _WARM = np.array([0.8, 1.1, 1.35], np.float32)  # powers of a shadow per channel: neutral shadows look like dirty teeth
 _EDGE, _JAW_EDGE = 0.034, 0.014  # OC below the seam: biting edges of the upper and lower teeth when the jaw is shut
@@ -29,6 +29,8 @@ _TEETH_DEPTH, _JAW_DEPTH = 0.10, 0.13  # OC behind the seam
 _MAX_SHOWN, _SOFTLY = 0.16, 0.04  # OC of upper teeth and gum under a lifted lip; nearer than that, they give way
 _JAW_SLACK = 0.022  # OC the chin drops before the rows part: a clenched grin is full of teeth
 _JAW_OPENS, _LIP_COVERS = (0.04, 0.12), 0.055  # OC of chin; as it drops, no more of the lower teeth rise over their lip
+_LINING = 0.03  # OC, half of it seen: the inside of the upper lip; without, pale lips go over into the teeth
+_SHADOW, _NARROW = 0.4, (0.06, 0.20)  # of the light along the lips, in a narrow mouth; OC of gap at which it goes
 _OWN_TEETH_GAP, _OWN_TEETH_LUMA = 0.05, 0.55
 
 
@@ -72,6 +74,7 @@ class Mouth:
             return
         mask = soft_polygon(region, contour, 0.006 * unit)
         paint = self._inside(region, shape, moved, motion)
+        self._border(paint, region, upper, lower, shape.gap)
         if self._light.blur:
             paint = cv2.GaussianBlur(paint, (0, 0), self._light.blur)
         paint += region.of(self._light.grain) * np.minimum(paint * (1 / 128), 1)  # no grain in the dark
@@ -88,10 +91,10 @@ class Mouth:
         paint = self._cavity * dark
         columns, rows = region.grid()
         floor = pixels(moved[[14]])[0]
-        u = (columns - floor[0]) / (0.25 * unit * min(shape.width, 1.0))
-        v = (rows - floor[1]) / max(0.62 * shape.gap * unit, 1e-3)
-        tongue = 0.9 * (1 - smoothstep(np.sqrt(u * u + v * v), 0.55, 1.1))
-        back = 1 - 0.45 * np.clip(-v, 0, 1) ** 2  # the mound darkens where it turns away from the light
+        u = (columns - floor[0]) / (0.29 * unit * min(shape.width, 1.0))
+        v = (rows - floor[1]) / max(0.85 * shape.gap * unit, 1e-3)
+        tongue = 0.95 * (1 - smoothstep(np.sqrt(u * u + v * v), 0.5, 1.1))
+        back = 1 - 0.55 * np.clip(-v, 0, 1) ** 2  # the mound darkens where it turns away from the light
         paint += (self._tongue * (dark * 0.75 + 0.27) * back[..., None] - paint) * tongue[..., None]
 
         if self._lower is not None:
@@ -105,6 +108,14 @@ class Mouth:
             cover = cv2.warpAffine(alpha, affine, size, flags=cv2.INTER_LINEAR)
             paint += (own - paint) * cover[..., None]
         return paint.astype(np.float32)
+
+    def _border(self, paint: Array, region: Region, upper: Array, lower: Array, gap: float) -> None:
+        """Shade ``paint`` along the contours of the lips, and line the upper one."""
+        unit = self._fit.unit
+        along = [soft_line(region, lip, _LINING * unit, 0.008 * unit)[..., None] for lip in (upper, lower)]
+        shadow = _SHADOW * (1 - 0.8 * ramp(gap, *_NARROW))
+        paint *= ((1 - shadow * along[0]) * (1 - shadow * along[1])) ** self._warm
+        paint += (1.2 * self._line - paint) * (0.8 * along[0])
 
     def _shade(self, region: Region, moved: Array) -> Array:
         """How much light falls in, [h, w]: less near the lips, least under the upper one."""

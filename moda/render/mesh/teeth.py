@@ -19,8 +19,8 @@ LOWER_WIDTHS, LOWER_HEIGHTS = (0.056, 0.060, 0.066, 0.060, 0.055), (0.085, 0.088
 _UPPER_EDGES = (0.0, 0.008, 0.002, 0.012, 0.020)  # OC, how far each edge stands back from that of the incisors
 _LOWER_EDGES = (0.0, 0.001, 0.002, 0.008, 0.014)
 HALF_WIDTH, BEYOND_EDGE, TO_ROOT = 0.40, 0.03, 0.25  # OC, extent of a sprite
-LOWER_SHADE = np.array([0.74, 0.69, 0.62], np.float32)  # RGB, at the biting edge; further down the lip shades them
-_LIP_SHADOW, _LIP_DEPTH = 0.55, 0.055  # of the light, and OC from the edge; evenly lit they read as a second lip
+LOWER_SHADE = np.array([0.80, 0.77, 0.75], np.float32)  # RGB, at the biting edge; further down the lip shades them
+_LIP_SHADOW, _LIP_DEPTH = 0.45, 0.055  # of the light, and OC from the edge; evenly lit they read as a second lip
 _GUM = np.array([0.74, 0.40, 0.40], np.float32)  # RGB, times the level of a tooth
 
 
