@@ -103,7 +103,7 @@ def drawn(faces: list[SourceFace]) -> Iterator[tuple[str, Array]]:
     """The heads that are tilted and turned most, and the mouth that is open widest, each a good deal further."""
     tilted, turned = (max(faces, key=lambda face: abs(face.pose[axis])) for axis in (0, 1))
     motion = still(3)
-    motion[0, ROTATION.start] = np.copysign(15, tilted.pose[0])  # degrees
+    motion[0, ROTATION.start] = np.copysign(8, tilted.pose[0])  # degrees; MediaPipe loses a face tilted by much more
     motion[1, ROTATION.start + 1] = np.copysign(15, turned.pose[1])
     for vertex, share in LIP_OPENING.items():
         motion[2, channel(vertex, "y")] = share * 0.75

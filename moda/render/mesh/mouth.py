@@ -30,7 +30,6 @@ _MAX_SHOWN, _SOFTLY = 0.16, 0.04  # OC of upper teeth and gum under a lifted lip
 _JAW_SLACK = 0.022  # OC the chin drops before the rows part: a clenched grin is full of teeth
 _JAW_OPENS, _LIP_COVERS = (0.04, 0.12), 0.055  # OC of chin; as it drops, no more of the lower teeth rise over their lip
 _LINING = 0.03  # OC, half of it seen: the inside of the upper lip; without, pale lips go over into the teeth
-_SHADOW, _NARROW = 0.4, (0.06, 0.20)  # of the light along the lips, in a narrow mouth; OC of gap at which it goes
 _OWN_TEETH_GAP, _OWN_TEETH_LUMA = 0.05, 0.55
 
 
@@ -74,7 +73,8 @@ class Mouth:
             return
         mask = soft_polygon(region, contour, 0.006 * unit)
         paint = self._inside(region, shape, moved, motion)
-        self._border(paint, region, upper, lower, shape.gap)
+        lining = soft_line(region, upper, _LINING * unit, 0.008 * unit)[..., None]
+        paint += (1.2 * self._line - paint) * (0.8 * lining)
         if self._light.blur:
             paint = cv2.GaussianBlur(paint, (0, 0), self._light.blur)
         paint += region.of(self._light.grain) * np.minimum(paint * (1 / 128), 1)  # no grain in the dark
@@ -108,14 +108,6 @@ class Mouth:
             cover = cv2.warpAffine(alpha, affine, size, flags=cv2.INTER_LINEAR)
             paint += (own - paint) * cover[..., None]
         return paint.astype(np.float32)
-
-    def _border(self, paint: Array, region: Region, upper: Array, lower: Array, gap: float) -> None:
-        """Shade ``paint`` along the contours of the lips, and line the upper one."""
-        unit = self._fit.unit
-        along = [soft_line(region, lip, _LINING * unit, 0.008 * unit)[..., None] for lip in (upper, lower)]
-        shadow = _SHADOW * (1 - 0.8 * ramp(gap, *_NARROW))
-        paint *= ((1 - shadow * along[0]) * (1 - shadow * along[1])) ** self._warm
-        paint += (1.2 * self._line - paint) * (0.8 * along[0])
 
     def _shade(self, region: Region, moved: Array) -> Array:
         """How much light falls in, [h, w]: less near the lips, least under the upper one."""
