@@ -13,8 +13,9 @@ and brows that move are tracked as a turn of the head as well: the head is there
 
 Identity: with the head alone turned, the shape of the face in its own frame must not change; the rms change of all
 landmarks against the tracked frame at rest, in % of OC. Beside it stands that of the heads in the videos per as many
-degrees of pitch. VIDEOS is a video or a folder of them, PORTRAIT pictures or folders; those of which something is
-warned are left out.
+degrees of pitch; most of either is depth, which the tracker does not see but guesses.
+
+VIDEOS is a video or a folder of them, PORTRAIT pictures or folders; those of which something is warned are left out.
 """
 
 from __future__ import annotations
@@ -133,11 +134,13 @@ def turns() -> tuple[list[str], Array]:
 
 
 def drift(prepared: MeshPortrait, landmarker: FaceLandmarker) -> tuple[Array, list[Array]]:
-    """Change of the face's shape at each of :func:`turns`, [6] % of OC, and the frames, the one at rest first."""
+    """Change of the face's shape at each of :func:`turns`, [6, 2] % of OC, in all and without the depth, which the
+    tracker guesses; and the frames, the one at rest first."""
     frames = list(draw(prepared, np.concatenate([still(), turns()[1]])))
     fits = [look(landmarker, frame) for frame in frames]
-    shapes = [np.full((478, 3), np.nan) if fit is None else fit.vertices for fit in fits]
-    return np.array([100 * np.sqrt(((shape - shapes[0]) ** 2).sum(1).mean()) for shape in shapes[1:]]), frames
+    shapes = np.stack([np.full((478, 3), np.nan) if fit is None else fit.vertices for fit in fits])
+    squares = (shapes[1:] - shapes[0]) ** 2  # [6, 478, 3]
+    return 100 * np.sqrt(np.stack([squares[..., :axes].sum(-1).mean(-1) for axes in (3, 2)], axis=1)), frames
 
 
 def main() -> None:
@@ -169,12 +172,13 @@ def main() -> None:
                 show(video.stem, name, tracks[video.stem, name])
                 alone.append(follow(portrait, head, landmarker))
                 show("", "the head alone", alone[-1])
-        print("\nchange of shape, % of OC" + "".join(f"{name:>12}" for name in turns()[0]))
+        print("\n% of OC (without depth)  " + "".join(f"{name:>13}" for name in turns()[0]))
         for name, portrait in prepared.items():
             changed, frames = drift(portrait, landmarker)
             drifts.append(changed)
             heads.append(np.hstack([cv2.resize(frame, (TILE, TILE), interpolation=cv2.INTER_AREA) for frame in frames]))
-            print(f"{name[:23]:<24}" + "".join(f"{change:>12.2f}" for change in changed), flush=True)
+            cells = "".join(f"{whole:>6.2f} ({flat:4.2f})" for whole, flat in changed)
+            print(f"{name[:23]:<24}" + cells, flush=True)
     if arguments.sheet:
         cv2.imwrite(str(arguments.sheet), cv2.cvtColor(np.vstack(heads), cv2.COLOR_RGB2BGR))
 
@@ -182,9 +186,11 @@ def main() -> None:
     lost = sum(len(track.seen) - len(track.kept[0]) for track in [*tracks.values(), *alone])
     figures.append(Figure("frames lost", lost, 0, most=True))
     for i, axis in enumerate(AXES):
-        of_axis = np.array(drifts)[:, 2 * i : 2 * i + 2]
-        note = f"greatest {of_axis.max():.2f}" + (f"; in the videos {np.mean(own):.2f}" if axis == "pitch" else "")
-        figures.append(Figure(f"identity drift, {axis} {TURN:.0f}, mean %", of_axis.mean(), DRIFT, True, note))
+        whole, flat = np.moveaxis(np.array(drifts)[:, 2 * i : 2 * i + 2], -1, 0)
+        note = f"greatest {whole.max():.2f}" + (f"; in the videos {np.mean(own):.2f}" if axis == "pitch" else "")
+        figures.append(Figure(f"identity drift, {axis} {TURN:.0f}, mean %", whole.mean(), DRIFT, True, note))
+        note = f"mean {flat.mean():.2f}"
+        figures.append(Figure("  the same without depth, greatest %", flat.max(), DRIFT, True, note))
     report(figures)
 
 
