@@ -113,13 +113,17 @@ class FrameAligned(nn.Module):
 
         return convolve
 
-    def transform(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """convolutional features [B, T, C] -> last hidden state [B, T, D], all hidden states [B, T, L, D]."""
+    def transform(self, features: Tensor) -> Tensor:
+        """convolutional features [B, T, C] -> last hidden state [B, T, D]."""
         projected = self.backbone.feature_projection(features)
         hidden = projected[0] if isinstance(projected, tuple) else projected
+        return self.backbone.encoder(hidden).last_hidden_state
+
+    def hidden_states(self, features: Tensor) -> Tensor:
+        """convolutional features [B, T, C] -> hidden states of all layers [B, T, L, D]; by one thread at a time."""
         with _layer_outputs(self.backbone) as outputs:
-            last = self.backbone.encoder(hidden).last_hidden_state
-        return last, torch.stack([*outputs[:-1], last], dim=2)
+            last = self.transform(features)
+        return torch.stack([*outputs[:-1], last], dim=2)
 
 
 def _fix_norm(layer: Any, recording: Recording) -> Callable[[Tensor], Tensor]:
@@ -168,7 +172,7 @@ class LiteEncoder(nn.Module):
     def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """waveform [B, 640 T] -> features [B, T, C], hidden [B, T, D], viseme logits [B, T, 15], track [B, T, 34]."""
         features = self.frames.convolve(waveform)
-        hidden, _ = self.frames.transform(features)
+        hidden = self.frames.transform(features)
         visemes = self.viseme_head(hidden)
         joined = torch.cat([hidden, visemes.softmax(-1)], dim=-1)  # [B, T, D + 15]
         joined = F.dropout(joined, 0.2, self.training)
@@ -283,7 +287,7 @@ class AudioEncoder:
             kept += [convolve(begin, min(begin + block, last)) for begin in range(done, last, block)]
             kept, done = [torch.cat(kept, dim=1)[:, first - last :]], last
             with self._transforming:  # its hooks hear every thread
-                return AudioFeatures(network.transform(kept[0])[1][0])
+                return AudioFeatures(network.hidden_states(kept[0])[0])
 
         return encode
 

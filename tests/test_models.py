@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,6 +119,20 @@ def test_every_option_of_the_embedded_path_is_there(move) -> None:
     for keypoint, step in LOOK_UP.items():
         expected[:, 3 * keypoint + 1] = step
     np.testing.assert_allclose(move(look_up=True) - plain, expected, atol=1e-6)
+
+
+def test_published_jobs_at_once_are_as_alone(head: TalkingHead, face: SourceFace, tmp_path: Path) -> None:
+    speech = load_audio(PORTRAIT.with_name("voice_en.wav"))[SAMPLE_RATE:]
+    voices = [write_wav(tmp_path / f"{k}.wav", speech[: (5 + 3 * k) * SAMPLE_RATE // 25]) for k in range(3)]
+
+    def talk(job: tuple[str, int]) -> bytes:
+        name, k = job
+        options = TalkOptions(weights="moda", size=256, seed=k, provenance=False)
+        return head.make(face, voices[k], tmp_path / f"{name}{k}.mp4", options).read_bytes()
+
+    alone = [talk(("alone", k)) for k in range(3)]
+    with ThreadPoolExecutor(3) as threads:
+        assert list(threads.map(talk, [("together", k) for k in range(3)])) == alone
 
 
 def test_published_sampling_is_another_walk_to_as_many_frames(move) -> None:

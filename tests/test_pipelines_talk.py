@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -70,6 +71,21 @@ def test_a_seed_is_a_video(head, tmp_path, voice):
     first = talk(1)
     assert talk(1) == first
     assert talk(2) != first
+
+
+def test_jobs_at_once_are_as_alone(head, tmp_path, speech):
+    """The page runs several jobs with one set of models, of recordings that are not equally long."""
+    face = encode_face(PORTRAIT)
+    voices = [write_wav(tmp_path / f"{k}.wav", speech[: round((1 + 0.4 * k) * SAMPLE_RATE)]) for k in range(4)]
+
+    def talk(job: tuple[str, int]) -> bytes:
+        name, k = job
+        options = TalkOptions(size=256, seed=k, provenance=False)
+        return head.make(face, voices[k], tmp_path / f"{name}{k}.mp4", options).read_bytes()
+
+    alone = [talk(("alone", k)) for k in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(talk, [("together", k) for k in range(4)])) == alone
 
 
 def test_a_voice_and_a_face_may_be_kept(head, tmp_path, voice):
