@@ -1,12 +1,18 @@
-"""Shared by the tests of the motion generator."""
+"""Shared by the tests of the networks."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 import torch
 from torch import Tensor, nn
 
 from moda.config import ModelConfig
 from moda.model import MMDiT
+
+GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"
+needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no golden tensors at {GOLDEN}")
 
 
 def generator(seed: int = 0) -> torch.Generator:

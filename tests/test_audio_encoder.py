@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from fixtures.make_audio import FIXTURE, KINDS, TOLERANCE, TOY, build, encoder, feature_error, load_golden
+from model_support import GOLDEN, needs_golden
 from safetensors.torch import load_file
 from torch import nn
 
@@ -19,9 +20,6 @@ from encoders import published
 from encoders.published import Recording, heard_frames
 from encoders.visemes import VISEMES, frame_labels, phone_visemes
 from encoders.wav2vec import AudioEncoder, EncoderError, FrameAligned, LiteConfig, LiteEncoder, load_lite, save_lite
-
-GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"
-needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no golden tensors at {GOLDEN}")
 
 
 def noise(samples: int, seed: int = 0) -> np.ndarray:

@@ -20,6 +20,7 @@ from fixtures.make_liveportrait import (
     load_golden,
     random_states,
 )
+from model_support import GOLDEN, needs_golden
 from safetensors.torch import save_file
 from test_render import drawn_face
 from torch import Tensor
@@ -28,9 +29,6 @@ from moda.checkpoint import WeightsError
 from moda.render.liveportrait import LivePortraitRenderer, generator, warping
 from moda.render.liveportrait.checkpoint import NETWORKS, load_liveportrait, load_published, split_retargeting
 from moda.render.liveportrait.shapes import Widths, published_shapes
-
-GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"
-needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no golden tensors at {GOLDEN}")
 
 Tensors = dict[str, Tensor]
 Golden = tuple[States, Tensors]

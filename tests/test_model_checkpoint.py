@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from model_support import random_inputs, random_model
+from model_support import GOLDEN, random_inputs, random_model
 from safetensors.torch import save_file
 
 from moda.checkpoint import WeightsError, load_checkpoint, load_published, save_checkpoint
@@ -17,7 +17,6 @@ from moda.motion import MotionSpace
 from moda.shapes import published_shapes
 
 SPACE = MotionSpace("mesh", torch.linspace(-1, 1, 70), torch.linspace(0.1, 2, 70), torch.linspace(0.2, 1, 70))
-GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"
 
 
 def saved(folder: Path, model: MMDiT | None = None) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from fixtures.make_published import (
     load_golden,
     sampling_errors,
 )
+from model_support import GOLDEN, needs_golden
 from torch import Tensor
 
 from moda import layers
@@ -24,9 +24,6 @@ from moda.checkpoint import load_published
 from moda.guidance import Guidance
 from moda.motion import MotionSpace
 from moda.sampler import SamplerConfig
-
-GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"
-needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no golden tensors at {GOLDEN}")
 
 Tensors = dict[str, Tensor]
 
