@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from encoders.footage import Pictures, follow
-from encoders.track import TrackInfo, VideoUnreadable, check_faces, hold
+from encoders.track import TrackInfo, VideoUnreadable, check_faces, hold, picture_change, repeats
 from moda.motion import MOTION_DIM
 from moda.render.liveportrait import LivePortraitRenderer
 from moda.render.liveportrait.crop import cut, film_square, film_to_crop, openings
@@ -27,8 +27,8 @@ def watch_face(
 ) -> tuple[Array, Array, TrackInfo]:
     """Look at a driving video twice, a picture at a time: where the face is, then how it moves in one crop for all.
 
-    Where there is no face the motion is bridged, or held if it is long. ``progress`` is called at every picture with
-    the fraction done; it may raise to stop.
+    Where there is no face, or a picture only repeats the one before, the motion is bridged; held where the face is away
+    for long. ``progress`` is called at every picture with the fraction done; it may raise to stop.
 
     Returns the filmed face's own motion [T, 70] in space ``liveportrait``, its openings [T, 3] (right eye, left eye,
     lips) and TrackInfo. Raises VideoMissing, VideoUnreadable, NoFaceInVideo, AudioError or FaceModelError.
@@ -45,15 +45,20 @@ def watch_face(
     remarks = check_faces(path, missing)
     matrix = film_to_crop(measures[~missing, :3])
 
+    changes: list[float] = []
+
     def crops() -> Iterator[Array]:
+        before: Array | None = None
         for tick, picture in enumerate(pictures):
+            changes.append(picture_change(before, picture))
+            before = picture
             if not missing[tick]:
                 yield cut(picture, matrix)
             progress(0.5 + 0.5 * (tick + 1) / len(missing))
 
     rows = np.empty((len(missing), MOTION_DIM), np.float32)
     rows[~missing] = np.concatenate([batch for batch in _motions(renderer, crops())])
-    tracks = _bridge(np.concatenate([rows, measures[:, 3:]], axis=1), missing)
+    tracks = _bridge(np.concatenate([rows, measures[:, 3:]], axis=1), missing, repeats(np.array(changes)))
     said = [pictures.damaged] if pictures.damaged else []
     info = TrackInfo(pictures.has_audio, int(missing.sum()), (*said, *remarks))
     return tracks[:, :MOTION_DIM], tracks[:, MOTION_DIM:], info
@@ -71,10 +76,12 @@ def _motions(renderer: LivePortraitRenderer, crops: Iterator[Array]) -> Iterator
         yield renderer.look(np.stack(batch))[0].rows.cpu().numpy()
 
 
-def _bridge(tracks: Array, missing: Array) -> Array:
-    """Tracks [T, C] without a gap; what they hold in ``missing`` frames, bool [T], does not count."""
+def _bridge(tracks: Array, missing: Array, repeated: Array) -> Array:
+    """Tracks [T, C] without a gap; what they hold in ``missing`` and ``repeated`` frames, bool [T], does not count."""
     grid = np.arange(len(tracks))
-    seen = ~missing
+    seen = ~missing & ~repeated
+    if not seen.any():
+        seen = ~missing
     whole = np.stack([np.interp(grid, grid[seen], channel[seen]) for channel in tracks.T], axis=1)
     return hold(whole.astype(np.float32), missing)
 

@@ -157,14 +157,18 @@ def test_a_damaged_driving_is_refused(tmp_path: Path, damage: dict[str, Any]) ->
 # ---- from a video --------------------------------------------------------------------------------------------------
 
 
-def film(path: Path, sound: Path | None = None, frames: int = FRAMES, gap: range = range(0)) -> Path:
-    """The bundled portrait, which drifts to the right and grows; black where ``gap`` says so."""
+def film(
+    path: Path, sound: Path | None = None, frames: int = FRAMES, gap: range = range(0), again: int | None = None
+) -> Path:
+    """The bundled portrait, which drifts to the right and grows; black where ``gap`` says so, and as it was before at
+    frame ``again``."""
     picture = cv2.cvtColor(cv2.imread(str(PORTRAIT)), cv2.COLOR_BGR2RGB)
     picture = cv2.resize(picture, (320, 320 * picture.shape[0] // picture.shape[1] // 2 * 2))
     height, width = picture.shape[:2]
     with open_video(path, sound, 0.0, None, (0, 0)) as video:
         for tick in range(frames):
-            place = np.float32([[1 + 0.01 * tick, 0, 2 * tick], [0, 1 + 0.01 * tick, 0]])
+            step = tick - (tick == again)
+            place = np.float32([[1 + 0.01 * step, 0, 2 * step], [0, 1 + 0.01 * step, 0]])
             moved = cv2.warpAffine(picture, place, (width, height), borderMode=cv2.BORDER_REPLICATE)
             video.write(np.zeros_like(moved) if tick in gap else moved)
         video.finish()
@@ -245,6 +249,15 @@ def test_frames_without_a_face_are_bridged_or_held(tmp_path: Path, nets: LivePor
     long, _, info = watch_face(renderer, film(tmp_path / "long.mp4", gap=range(5)), progress=lambda _: None)
     assert info.warnings == ("no face in 5 of 8 frames: the motion is held there",)
     assert (long[:5] == long[5]).all()
+
+
+def test_a_repeated_picture_does_not_stop_the_motion(tmp_path: Path, nets: LivePortrait, seen: Seen) -> None:
+    renderer = LivePortraitRenderer(nets, batch=5)
+    rows, opened, info = watch_face(renderer, film(tmp_path / "again.mp4", again=4), progress=lambda _: None)
+    assert info.missing == 0
+    np.testing.assert_allclose(rows[4], (rows[3] + rows[5]) / 2, atol=1e-4)
+    np.testing.assert_allclose(opened[4], (opened[3] + opened[5]) / 2, atol=1e-4)
+    np.testing.assert_array_less(1e-3, np.abs(rows[4] - rows[3]).max())
 
 
 def test_no_more_than_a_batch_is_looked_at_at_once_and_progress_is_told(
