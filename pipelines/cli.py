@@ -46,7 +46,7 @@ class _OneLineErrors(TyperGroup):
                 raise
             _complain(str(error))
             raise typer.Exit(1) from None
-        except (typer.Exit, typer.Abort, typer.TyperException):
+        except (typer.Exit, typer.Abort, typer.TyperException, BrokenPipeError):  # the last: `moda ... | head`
             raise
         except OSError as error:
             if ctx.params.get("debug"):

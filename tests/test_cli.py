@@ -190,6 +190,18 @@ def test_a_bad_command_line_is_explained(words):
     assert "Usage" in result.output
 
 
+def test_whoever_listens_may_leave():
+    """As in ``moda talk --help | head``: no fault of anybody's."""
+    command = [sys.executable, "-m", "pipelines.cli", "talk", "--help"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stderr is not None
+    for _ in range(12):  # the rest is written, panel by panel, to nobody
+        process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.wait()
+
+
 def test_faces_are_listed(inputs):
     result = moda("faces", two_faces(inputs))
     assert result.exit_code == 0, result.output
