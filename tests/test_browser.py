@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -34,14 +35,14 @@ def browser():
             yield browser
 
 
-@pytest.fixture(scope="module")
-def url(browser, tmp_path_factory):
-    """`moda app` in a process of its own."""
+@contextmanager
+def serve(folder, *options):
+    """`moda app` in a process of its own: its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    log = tmp_path_factory.mktemp("server") / "log"
-    command = [sys.executable, "-m", "pipelines.cli", "app", "--port", str(port), "--device", "cpu"]
+    log = folder / "log"
+    command = [sys.executable, "-m", "pipelines.cli", "app", "--port", str(port), "--device", "cpu", *options]
     with log.open("w") as file, subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file) as server:
         try:
             while True:
@@ -56,12 +57,18 @@ def url(browser, tmp_path_factory):
     assert "Traceback" not in log.read_text()
 
 
+@pytest.fixture(scope="module")
+def url(browser, tmp_path_factory):
+    with serve(tmp_path_factory.mktemp("server")) as url:
+        yield url
+
+
 @pytest.fixture
 def visit(browser, url):
     """A page that has looked at the sample portrait, and every address that it asked for."""
     contexts = []
 
-    def visited(width=1280, scheme="light", script=""):
+    def visited(width=1280, scheme="light", script="", at=url):
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
         context.add_init_script(script)
         contexts.append(context)
@@ -69,7 +76,7 @@ def visit(browser, url):
         page = context.new_page()
         page.asked = []
         page.on("request", lambda request: page.asked.append(request.url))
-        page.goto(url)
+        page.goto(at)
         page.locator("svg.faces .chosen").wait_for()
         page.get_by_text("s of speech").wait_for()
         return page
@@ -189,6 +196,21 @@ def test_cancel_and_start_another_at_once(visit, tmp_path):
     assert plays(page) > 0  # so short that its frames may pass before they are seen
     print(f"cancelled, and another made and shown, within {time.monotonic() - begun:.2f} s")
     assert page.evaluate("document.querySelector('#video video').duration") == pytest.approx(1, abs=0.1)
+
+
+def test_two_visitors_at_once_see_their_own(visit, tmp_path):
+    with serve(tmp_path, "--concurrency", "2") as url:
+        pages = [visit(at=url), visit(at=url)]
+        for page, seconds in zip(pages, (15, 16), strict=True):
+            give(page, "#voice", synthetic_voice(tmp_path / f"{seconds}.wav", seconds))
+            page.get_by_text(f"{seconds}.0 s of speech").wait_for()
+        for page in pages:
+            speak(page)
+        for page in pages:
+            page.wait_for_function("document.querySelector('#preview video')?.videoWidth > 0")
+        for page, seconds in zip(pages, (15, 16), strict=True):
+            assert plays(page) > 0
+            assert page.evaluate("document.querySelector('#video video').duration") == pytest.approx(seconds, abs=0.1)
 
 
 def test_who_leaves_does_not_hold_up_others(visit, tmp_path):
