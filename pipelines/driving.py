@@ -77,11 +77,10 @@ def _motions(renderer: LivePortraitRenderer, crops: Iterator[Array]) -> Iterator
 
 
 def _bridge(tracks: Array, missing: Array, repeated: Array) -> Array:
-    """Tracks [T, C] without a gap; what they hold in ``missing`` and ``repeated`` frames, bool [T], does not count."""
+    """Tracks [T, C] without a gap; what they hold in ``missing`` frames, bool [T], does not count, nor in ``repeated``
+    ones after one that is there."""
     grid = np.arange(len(tracks))
-    seen = ~missing & ~repeated
-    if not seen.any():
-        seen = ~missing
+    seen = ~missing & (~repeated | np.concatenate([[True], missing[:-1]]))
     whole = np.stack([np.interp(grid, grid[seen], channel[seen]) for channel in tracks.T], axis=1)
     return hold(whole.astype(np.float32), missing)
 

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
-import subprocess
-import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from media_support import PORTRAIT, synthetic_voice
 from PIL import Image, ImageDraw
+from server_support import HOST, serve
 
 pytestmark = pytest.mark.slow
-ROOT = PORTRAIT.parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PREVIEW = "#preview video"
 PATIENCE = 120_000  # ms, on a busy machine
@@ -35,32 +31,14 @@ def browser():
             yield browser
 
 
-@contextmanager
-def serve(folder, *options):
-    """`moda app` in a process of its own: its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log = folder / "log"
-    command = [sys.executable, "-m", "pipelines.cli", "app", "--port", str(port), "--device", "cpu", *options]
-    with log.open("w") as file, subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file) as server:
-        try:
-            while True:
-                assert server.poll() is None, log.read_text()
-                with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                time.sleep(0.2)
-            yield f"http://127.0.0.1:{port}/"
-        finally:
-            server.terminate()
-    assert "Traceback" not in log.read_text()
+def address(port):
+    return f"http://{HOST}:{port}/"
 
 
 @pytest.fixture(scope="module")
 def url(browser, tmp_path_factory):
-    with serve(tmp_path_factory.mktemp("server")) as url:
-        yield url
+    with serve(tmp_path_factory.mktemp("server")) as (_, port):
+        yield address(port)
 
 
 @pytest.fixture
@@ -199,8 +177,8 @@ def test_cancel_and_start_another_at_once(visit, tmp_path):
 
 
 def test_two_visitors_at_once_see_their_own(visit, tmp_path):
-    with serve(tmp_path, "--concurrency", "2") as url:
-        pages = [visit(at=url), visit(at=url)]
+    with serve(tmp_path, "--concurrency", "2") as (_, port):
+        pages = [visit(at=address(port)) for _ in range(2)]
         for page, seconds in zip(pages, (15, 16), strict=True):
             give(page, "#voice", synthetic_voice(tmp_path / f"{seconds}.wav", seconds))
             page.get_by_text(f"{seconds}.0 s of speech").wait_for()

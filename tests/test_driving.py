@@ -30,7 +30,7 @@ from moda.render.liveportrait.driving import carry_over
 from moda.render.liveportrait.keypoints import KeypointMotion, place, retarget, spoken_keypoints, told_keypoints
 from pipelines.cli import app
 from pipelines.drive import drive_portrait
-from pipelines.driving import cast, watch_face
+from pipelines.driving import _bridge, cast, watch_face
 from pipelines.video import open_video
 
 if TYPE_CHECKING:
@@ -258,6 +258,13 @@ def test_a_repeated_picture_does_not_stop_the_motion(tmp_path: Path, nets: LiveP
     np.testing.assert_allclose(rows[4], (rows[3] + rows[5]) / 2, atol=1e-4)
     np.testing.assert_allclose(opened[4], (opened[3] + opened[5]) / 2, atol=1e-4)
     np.testing.assert_array_less(1e-3, np.abs(rows[4] - rows[3]).max())
+
+
+def test_a_repeated_picture_counts_where_the_one_before_shows_no_face() -> None:
+    tracks = np.arange(6, dtype=np.float32)[:, None] ** 2
+    missing, repeated = np.array([1, 1, 1, 0, 1, 1], bool), np.array([0, 0, 0, 1, 0, 0], bool)
+    np.testing.assert_array_equal(_bridge(tracks, missing, repeated), np.full((6, 1), 9))
+    np.testing.assert_array_equal(_bridge(tracks, np.zeros(6, bool), repeated)[3], 10)  # between 4 and 16
 
 
 def test_no_more_than_a_batch_is_looked_at_at_once_and_progress_is_told(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import socket
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,12 +15,12 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from media_support import PORTRAIT, synthetic_voice, tone, write_sound, write_video
 from PIL import Image
+from server_support import HOST, serve
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="no /proc/PID/clear_refs to measure with"),
 ]
-ROOT = PORTRAIT.parents[1]
 VOICE = PORTRAIT.with_name("voice_en.wav")
 MEGAPIXELS = 49  # just below the limit: 196 MB, once decoded
 BOUND = 400_000_000  # bytes that any of these may need for a while: once the picture, but not twice
@@ -32,8 +30,8 @@ class Server:
     """`moda app`, and how much memory it takes."""
 
     def __init__(self, process: subprocess.Popen, port: int) -> None:
-        self.process, self.host, self.port = process, "127.0.0.1", port
-        self.url = f"http://{self.host}:{port}/"
+        self.process, self.port = process, port
+        self.url = f"http://{HOST}:{port}/"
 
     def client(self) -> Client:
         return Client(self.url, verbose=False, download_files=False)
@@ -53,9 +51,9 @@ class Server:
 
     def post(self, head: str, *parts: bytes) -> bytes:
         """What is answered to a request, of which it need not take all."""
-        with socket.create_connection((self.host, self.port), timeout=120) as connection:
+        with socket.create_connection((HOST, self.port), timeout=120) as connection:
             with suppress(BrokenPipeError, ConnectionResetError):  # it need not listen to the end: what it said counts
-                connection.sendall(f"{head}\r\nHost: {self.host}\r\nConnection: close\r\n\r\n".encode())
+                connection.sendall(f"{head}\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
                 for part in parts:
                     connection.sendall(part)
             try:
@@ -66,25 +64,11 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[Server]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     folder = tmp_path_factory.mktemp("server")
-    command = [sys.executable, "-m", "pipelines.cli", "app", "--port", str(port), "--device", "cpu"]
-    with (folder / "log").open("w") as log, subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log) as process:
-        try:
-            while True:
-                assert process.poll() is None, (folder / "log").read_text()
-                with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                time.sleep(0.2)
-            started = Server(process, port)
-            talk(started, voice=synthetic_voice(folder / "voice.wav", seconds=2))  # what is loaded at first use
-            yield started
-        finally:
-            process.terminate()
-    assert "Traceback" not in (folder / "log").read_text()
+    with serve(folder) as (process, port):
+        started = Server(process, port)
+        talk(started, voice=synthetic_voice(folder / "voice.wav", seconds=2))  # what is loaded at first use
+        yield started
 
 
 def talk(server: Server, portrait: Path = PORTRAIT, voice: Path = VOICE) -> object:
