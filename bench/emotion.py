@@ -7,10 +7,9 @@ emotion in full, the first few also in part; the rendered frames are landmarked,
 those of the same portrait speaking neutrally, by the estimate for faces that talk (pipelines/emotions.py). An emotion
 is named where its score leads, or where the estimate for portraits (encoders/emotion.py) names it outright, which it
 may do already of the neutral face; the face moves towards it where its score is over MOVED, or the portrait's estimate
-rises by as much. With a motion set: how well
-the mouth still follows real people (tuning speakers), and the share of the set's frames that show each emotion. OUT
-gets emotion.png, a frame per portrait and emotion. ``--templates`` adds the templates to the neutral motion instead of
-asking the model: what the renderer can show at all.
+rises by as much. With a motion set: how well the mouth still follows real people (tuning speakers), and the share of
+the set's frames that show each emotion. OUT gets emotion.png, a frame per portrait and emotion. ``--templates`` adds
+the templates to the neutral motion instead of asking the model: what the renderer can show at all.
 """
 
 from __future__ import annotations
