@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from encoders.wav2vec import EMBEDDED, AudioEncoder
+from encoders.audio.wav2vec import EMBEDDED, AudioEncoder
 from moda.checkpoint import load_checkpoint
 from moda.config import MODALITIES, ModelConfig, coarse_to_fine
 from moda.guidance import Guidance

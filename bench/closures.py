@@ -21,10 +21,10 @@ import numpy as np
 import torch
 
 from contracts import FPS, Conditions, EmotionTimeline
-from encoders.teachers import PhoneReader
-from encoders.visemes import VISEME_INDEX
-from encoders.wav2vec import EMBEDDED as ENCODER
-from encoders.wav2vec import AudioEncoder
+from encoders.audio.teachers import PhoneReader
+from encoders.audio.visemes import VISEME_INDEX
+from encoders.audio.wav2vec import EMBEDDED as ENCODER
+from encoders.audio.wav2vec import AudioEncoder
 from moda.checkpoint import load_checkpoint
 from moda.closures import SealRule, close_lips
 from moda.motion import lip_gap

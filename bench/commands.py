@@ -3,7 +3,7 @@
     python bench/commands.py VIDEOS PORTRAIT... [--count N] [--frames 50] [--size 512] [--sheet OUT.png]
 
 Commanded is what the renderer means to draw after its clamps, the displaced mesh; mesh and tracked landmarks are
-measured alike (encoders/headfit.py). Of the lips and lids the gap counts, in OC, the distance of the outer eye corners;
+measured alike (encoders/face/headfit.py). Of the lips and lids the gap counts, in OC, the distance of the outer eye corners;
 of the head pitch, yaw and roll.
 
 The tracker errs on real heads too, so the videos' own frames, undrawn, say what it can tell: tracked as they are and
@@ -29,8 +29,8 @@ import cv2
 import numpy as np
 from figures import VIDEOS, Figure, draw, exact_frames, faces, files, meant, prepare, report, some, still, tracked
 
-from encoders.headfit import HeadFit, fit_head
-from encoders.landmarker import FaceLandmarker
+from encoders.face.headfit import HeadFit, fit_head
+from encoders.face.landmarker import FaceLandmarker
 from moda.motion import EXPRESSION, PITCH
 from pipelines.metrics import correlation
 

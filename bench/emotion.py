@@ -26,11 +26,11 @@ from figures import PICTURES, contact_sheet
 from scipy.stats import spearmanr
 
 from contracts import EMOTIONS, FPS, SAMPLE_RATE, EmotionKey, EmotionTimeline, ModaError
+from encoders.audio.media import load_audio
 from encoders.emotion import estimate_emotion
-from encoders.face import encode_face
+from encoders.face.landmarker import FaceLandmarker
+from encoders.face.portrait import encode_face
 from encoders.identity import encode_identity
-from encoders.landmarker import FaceLandmarker
-from encoders.media import load_audio
 from moda.templates import express
 from pipelines import TalkingHead
 from pipelines.corpus import Clip, load_corpus, split

@@ -13,16 +13,16 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from contracts import FPS, ModaError
-from encoders.face import encode_face
-from encoders.headfit import fit_head
-from encoders.track import picture_change, repeats, track_video
+from encoders.face.headfit import fit_head
+from encoders.face.portrait import encode_face
+from encoders.face.track import picture_change, repeats, track_video
 from moda.render import MeshRenderer
 from moda.render.base import MOTION_SIZE
 from moda.render.mesh.geometry import HeadMotion
 
 if TYPE_CHECKING:
     from contracts import Array, SourceFace
-    from encoders.headfit import HeadFit
+    from encoders.face.headfit import HeadFit
     from moda.render.mesh.renderer import MeshPortrait
 
 PICTURES = {".jpg", ".jpeg", ".png", ".webp"}

@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from contracts import SAMPLE_RATE, ModaError
-from encoders.media import load_audio
+from encoders.audio.media import load_audio
 from pipelines import TalkingHead, TalkOptions, drive_portrait
 
 if TYPE_CHECKING:

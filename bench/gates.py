@@ -1,4 +1,4 @@
-"""Is every gate of encoders/face.py hit by a real picture, and what passes? A table of pictures and what is said.
+"""Is every gate of encoders/face/portrait.py hit by a real picture, and what passes? A table of pictures and what is said.
 
     python bench/gates.py PORTRAIT... [--every 10]
 
@@ -21,8 +21,8 @@ import numpy as np
 from figures import PICTURES, VIDEOS, Figure, draw, exact_frames, files, prepare, report, still
 
 from contracts import LIP_OPENING, ModaError
-from encoders.face import CHIN, INNER_LIPS, LIDS, MIN_SIZE, encode_face, list_faces
-from encoders.image import load_image
+from encoders.face.image import load_image
+from encoders.face.portrait import CHIN, INNER_LIPS, LIDS, MIN_SIZE, encode_face, list_faces
 from moda.motion import ROTATION, channel
 from moda.render import Framing
 

@@ -27,8 +27,8 @@ import numpy as np
 import torch
 
 from contracts import FPS, SAMPLE_RATE, EmotionTimeline, Motion
-from encoders.face import encode_face
-from encoders.wav2vec import AudioEncoder
+from encoders.audio.wav2vec import AudioEncoder
+from encoders.face.portrait import encode_face
 from moda.guidance import Guidance
 from moda.motion import save_motion
 from moda.render import Framing

@@ -29,8 +29,8 @@ from plain.mmdit import sample as plain_sample
 from torch import Tensor
 
 from contracts import FPS, SAMPLE_RATE, Conditions, EmotionKey, EmotionTimeline, SourceFace
-from encoders.face import encode_face
-from encoders.media import load_audio
+from encoders.audio.media import load_audio
+from encoders.face.portrait import encode_face
 from moda.checkpoint import load_published
 from moda.model import MMDiT
 from moda.render.liveportrait import LivePortrait, LivePortraitRenderer

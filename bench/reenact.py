@@ -22,10 +22,10 @@ from figures import SCALE, VIDEOS, Figure, draw, exact_frames, files, prepare, r
 from scipy.spatial.transform import Rotation
 
 from contracts import LIP_OPENING
-from encoders.face import CHIN, OVAL, encode_face
-from encoders.headfit import HeadFit, euler_degrees, fit_head, rotation_matrix
-from encoders.landmarker import FaceLandmarker
-from encoders.track import NECK_PIVOT, SKULL_CENTRE
+from encoders.face.headfit import HeadFit, euler_degrees, fit_head, rotation_matrix
+from encoders.face.landmarker import FaceLandmarker
+from encoders.face.portrait import CHIN, OVAL, encode_face
+from encoders.face.track import NECK_PIVOT, SKULL_CENTRE
 from moda.motion import EXPRESSION, ROTATION, TRANSLATION, channel, lip_gap
 from moda.render.mesh.warp import FACE_VERTICES
 

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 
 from contracts import FPS, SAMPLES_PER_FRAME
-from encoders.face import encode_face
+from encoders.face.portrait import encode_face
+from encoders.face.track import track_video
 from encoders.identity import encode_identity
-from encoders.track import track_video
 from pipelines import TalkingHead
 from pipelines.corpus import Clip, load_corpus, split
 from pipelines.metrics import best_lag, clip_figures, correlation, lip_gap, speech_frames

@@ -20,7 +20,7 @@ from gallery import TILE, Row
 from gallery import draw as draw_rows
 
 from contracts import EMOTIONS, MIRRORED_VERTICES, ModaError
-from encoders.face import encode_face
+from encoders.face.portrait import encode_face
 from moda.motion import channel
 from moda.templates import EMOTION_TEMPLATES
 

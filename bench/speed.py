@@ -23,9 +23,9 @@ import torch
 from figures import Figure, draw, prepare, report
 
 from contracts import FPS, SAMPLES_PER_FRAME
-from encoders.face import encode_face
+from encoders.audio.media import load_audio
+from encoders.face.portrait import encode_face
 from encoders.identity import encode_identity
-from encoders.media import load_audio
 from moda.render.framing import Framing
 from pipelines import TalkingHead
 from pipelines.video import Canvas

@@ -22,12 +22,12 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from contracts import FPS, SAMPLES_PER_FRAME
-from encoders.face import encode_face
+from encoders.audio.media import load_audio
+from encoders.audio.teachers import PhoneReader
+from encoders.audio.visemes import VISEME_INDEX, VISEMES
+from encoders.face.landmarker import FaceLandmarker
+from encoders.face.portrait import encode_face
 from encoders.identity import encode_identity
-from encoders.landmarker import FaceLandmarker
-from encoders.media import load_audio
-from encoders.teachers import PhoneReader
-from encoders.visemes import VISEME_INDEX, VISEMES
 from pipelines import TalkingHead
 from pipelines.metrics import SHUT, lip_gap
 

@@ -30,10 +30,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from contracts import FPS, SAMPLE_RATE, Conditions, EmotionTimeline
+from encoders.audio.media import load_audio
 from encoders.emotion import parse_emotion
-from encoders.face import encode_face
+from encoders.face.portrait import encode_face
 from encoders.identity import encode_identity
-from encoders.media import load_audio
 from moda.guidance import Guidance, GuidedVelocity
 from moda.model import NULL_EMOTION, MMDiT
 from moda.render import Framing, MeshRenderer

@@ -17,7 +17,7 @@ import numpy as np
 from figures import Figure, contact_sheet, draw, faces, prepare, report, still
 
 from contracts import EMOTIONS
-from encoders.landmarker import BLENDSHAPES, FaceLandmarker
+from encoders.face.landmarker import BLENDSHAPES, FaceLandmarker
 from moda.templates import EMOTION_TEMPLATES
 
 if TYPE_CHECKING:

@@ -6,21 +6,21 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
-    "encode_face": "face",
-    "list_faces": "face",
-    "FaceCandidate": "face",
-    "FaceError": "face",
+    "encode_face": "face.portrait",
+    "list_faces": "face.portrait",
+    "FaceCandidate": "face.portrait",
+    "FaceError": "face.portrait",
     "encode_identity": "identity",
     "EmotionError": "emotion",
     "EmotionEstimate": "emotion",
     "estimate_emotion": "emotion",
     "parse_emotion": "emotion",
-    "load_image": "image",
-    "ImageError": "image",
-    "FaceModelError": "landmarker",
-    "TrackInfo": "track",
-    "VideoError": "track",
-    "track_video": "track",
+    "load_image": "face.image",
+    "ImageError": "face.image",
+    "FaceModelError": "face.landmarker",
+    "TrackInfo": "face.track",
+    "VideoError": "face.track",
+    "track_video": "face.track",
 }
 
 __all__ = sorted(_HOME)

@@ -16,7 +16,7 @@ from contracts import ModaError
 if TYPE_CHECKING:
     import torch
 
-    from encoders.wav2vec import AudioEncoder
+    from encoders.audio.wav2vec import AudioEncoder
     from moda.model import MMDiT
 
 
@@ -76,7 +76,7 @@ def load_encoder(folder: Path, device: str | torch.device = "cpu") -> AudioEncod
     """A published audio encoder, float32. Raises EncoderError."""
     from transformers.utils import logging
 
-    from encoders.wav2vec import AudioEncoder
+    from encoders.audio.wav2vec import AudioEncoder
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # what does not fit is told as an error, and what is left out is known

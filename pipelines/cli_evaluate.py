@@ -69,7 +69,7 @@ def evaluate(
     import torch
     from rich.console import Console
 
-    from encoders.wav2vec import EMBEDDED as EMBEDDED_ENCODER
+    from encoders.audio.wav2vec import EMBEDDED as EMBEDDED_ENCODER
     from moda.guidance import Guidance
     from moda.sampler import SamplerConfig
     from pipelines.evaluate import evaluate as run

@@ -36,7 +36,7 @@ def encoder(
     bf16: Bf16 = False,
 ) -> None:
     """The audio encoder (needs requirements-train.txt)."""
-    from encoders.train import TrainConfig
+    from encoders.audio.train import TrainConfig
     from pipelines.train import encoder as run
     from pipelines.video import check_output
 
@@ -58,7 +58,7 @@ def speech(
     from rich.console import Console
     from rich.table import Table
 
-    from encoders.teachers import PhoneReader
+    from encoders.audio.teachers import PhoneReader
     from pipelines.speakers import SpeechSources
     from pipelines.speech import SHARES, summarise, write_speech
 
@@ -86,7 +86,7 @@ def motion(
     bf16: Bf16 = False,
 ) -> None:
     """The motion generator, heard through an audio encoder."""
-    from encoders.wav2vec import EMBEDDED
+    from encoders.audio.wav2vec import EMBEDDED
     from moda.train import TrainConfig
     from pipelines.train import motion as run
     from pipelines.video import check_output

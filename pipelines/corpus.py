@@ -18,8 +18,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from contracts import FPS, SAMPLES_PER_FRAME, ModaError
+from encoders.audio.train import augment
 from encoders.identity import LOWER_LIP, UPPER_LIP
-from encoders.train import augment
 from moda.motion import lip_gap
 from pipelines.emotions import pseudo_emotion, resting
 
@@ -128,7 +128,7 @@ class Retake:
 
 
 def retake(clip: Clip, rng: np.random.Generator) -> Retake:
-    """The clip at a random tempo, 0.88 to 1.14 times as fast, under :func:`encoders.train.augment`."""
+    """The clip at a random tempo, 0.88 to 1.14 times as fast, under :func:`encoders.audio.train.augment`."""
     frames = round(len(clip) / rng.uniform(0.88, 1.14))
     samples = np.linspace(0, len(clip.waveform) - 1, frames * SAMPLES_PER_FRAME)
     waveform = np.interp(samples, np.arange(len(clip.waveform)), clip.waveform).astype(np.float32)

@@ -17,8 +17,8 @@ import av
 import numpy as np
 
 from contracts import FPS, SAMPLE_RATE
-from encoders.landmarker import load_model
-from encoders.media import audio_blocks
+from encoders.audio.media import audio_blocks
+from encoders.face.landmarker import load_model
 from moda.motion import load_motion
 from pipelines.weights import summary
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from contracts import Driving, Motion, Region
-from encoders.face import encode_face
-from encoders.media import probe_audio
-from encoders.track import TrackInfo, track_video
+from encoders.audio.media import probe_audio
+from encoders.face.portrait import encode_face
+from encoders.face.track import TrackInfo, track_video
 from moda.files import replacing
 from moda.motion import MotionError, save_motion
 from moda.render import Background, Frame, Framing, RenderError

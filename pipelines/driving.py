@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from encoders.footage import Pictures, follow
-from encoders.track import TrackInfo, VideoUnreadable, check_faces, hold, picture_change, repeats
+from encoders.face.footage import Pictures, follow
+from encoders.face.track import TrackInfo, VideoUnreadable, check_faces, hold, picture_change, repeats
 from moda.motion import MOTION_DIM
 from moda.render.liveportrait import LivePortraitRenderer
 from moda.render.liveportrait.crop import cut, film_square, film_to_crop, openings

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 
 from contracts import FPS, Conditions, EmotionKey, EmotionTimeline
-from encoders.teachers import TeacherError
-from encoders.wav2vec import AudioEncoder
+from encoders.audio.teachers import TeacherError
+from encoders.audio.wav2vec import AudioEncoder
 from moda.checkpoint import load_checkpoint
 from moda.closures import close_lips
 from moda.model import MMDiT

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from encoders.face import FaceCandidate, FaceError, encode_face, list_faces
-from encoders.image import load_image
+from encoders.face.image import load_image
+from encoders.face.portrait import FaceCandidate, FaceError, encode_face, list_faces
 from moda.files import sha256
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from contracts import EMOTIONS, EmotionKey, EmotionTimeline
-from encoders.media import frame_count
+from encoders.audio.media import frame_count
 from moda.motion import MOTION_DIM, POSE
 from moda.render import Framing
 from pipelines.provenance import Claim, check_signing

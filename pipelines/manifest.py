@@ -27,7 +27,7 @@ from PIL import Image
 
 from contracts import ModaError
 from encoders.emotion import parse_emotion
-from encoders.landmarker import BLENDSHAPES
+from encoders.face.landmarker import BLENDSHAPES
 from pipelines.models import WEIGHTS
 from pipelines.talk import TalkOptions
 

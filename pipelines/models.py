@@ -30,7 +30,7 @@ from pipelines.weights import RECORD, find_weights, here
 
 if TYPE_CHECKING:
     from contracts import Array, SourceFace
-    from encoders.wav2vec import AudioEncoder
+    from encoders.audio.wav2vec import AudioEncoder
     from moda.model import MMDiT
     from moda.motion import MotionSpace
     from moda.render import Renderer
@@ -102,7 +102,7 @@ def load_models(weights: str, device: torch.device, compiled: bool = False) -> M
     """
     check_models(weights)
     if weights not in (PUBLISHED, RANDOM):
-        from encoders.wav2vec import AudioEncoder  # here, as it takes seconds to import
+        from encoders.audio.wav2vec import AudioEncoder  # here, as it takes seconds to import
 
         encoder, motion = _own_files(weights)
         generator, space = load_checkpoint(motion, device)
@@ -126,7 +126,7 @@ def load_models(weights: str, device: torch.device, compiled: bool = False) -> M
 def _own_files(weights: str) -> tuple[Path, Path]:
     """Audio encoder and motion generator that were trained by this project's own commands."""
     if weights == LITE:
-        from encoders.wav2vec import EMBEDDED as EMBEDDED_ENCODER
+        from encoders.audio.wav2vec import EMBEDDED as EMBEDDED_ENCODER
 
         return EMBEDDED_ENCODER, EMBEDDED
     return Path(weights, ENCODER), Path(weights, MOTION)
@@ -170,7 +170,7 @@ def _random_listener(device: torch.device) -> AudioEncoder:
     """HuBERT of the published size."""
     from transformers import HubertConfig, HubertModel
 
-    from encoders.wav2vec import AudioEncoder, FrameAligned
+    from encoders.audio.wav2vec import AudioEncoder, FrameAligned
 
     with torch.device("meta"):
         network = HubertModel(HubertConfig())

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from contracts import AudioFeatures, Conditions, EmotionTimeline
-from encoders.visemes import VISEME_INDEX
-from encoders.wav2vec import AudioEncoder
+from encoders.audio.visemes import VISEME_INDEX
+from encoders.audio.wav2vec import AudioEncoder
 from moda.closures import CONTEXT, close_lips
 from moda.knobs import Knobs
 from moda.model import MMDiT

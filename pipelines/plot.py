@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from encoders.visemes import VISEMES
+from encoders.audio.visemes import VISEMES
 from moda.motion import PITCH, ROLL, UPPER_LIDS, YAW, lip_gap
 from moda.published import LIP_CHANNELS
 

@@ -2,7 +2,7 @@
 
     moda prepare VIDEOS -o SET
 
-Per video: track the face (encoders.footage), cut (pipelines.takes), compare lips and sound (pipelines.sync), write the
+Per video: track the face (encoders.face.footage), cut (pipelines.takes), compare lips and sound (pipelines.sync), write the
 clips, then a record SET/videos/KEY.json that says it is done. The key is made of the file's contents, so that a run
 that was stopped goes on where it was, whatever the files are called; delete a record to have its video done again.
 `manifest.jsonl` and `stats.json` are written from the records at the end of every run.
@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from contracts import EMOTIONS, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, ModaError
-from encoders.footage import watch
-from encoders.landmarker import FaceModelError
-from encoders.media import load_audio, probe_audio
-from encoders.wav2vec import AudioEncoder
+from encoders.audio.media import load_audio, probe_audio
+from encoders.audio.wav2vec import AudioEncoder
+from encoders.face.footage import watch
+from encoders.face.landmarker import FaceModelError
 from moda.files import replacing
 from pipelines.stats import statistics
 from pipelines.sync import Sync, check_sync, hear_opening

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from contracts import FPS, Motion
-from encoders.face import encode_face
-from encoders.media import frame_count, load_audio
+from encoders.audio.media import frame_count, load_audio
+from encoders.face.portrait import encode_face
 from moda.motion import load_motion, save_motion
 from moda.render import Background, Frame, Framing, Renderer, RenderError, Scene
 from pipelines.credentials import SigningError

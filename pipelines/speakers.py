@@ -19,12 +19,12 @@ from typing import NamedTuple
 import numpy as np
 
 from contracts import SAMPLE_RATE
-from encoders import voices
-from encoders.media import AudioError, load_audio
-from encoders.teachers import Espeak, PhoneReader, Segment, TeacherError
+from encoders.audio import voices
+from encoders.audio.media import AudioError, load_audio
+from encoders.audio.teachers import Espeak, PhoneReader, Segment, TeacherError
 from pipelines import texts
 
-#: espeak-ng's voices and the texts they read: those whose phones `encoders.visemes` knows.
+#: espeak-ng's voices and the texts they read: those whose phones `encoders.audio.visemes` knows.
 ESPEAK_VOICES = {
     "en-us": "en", "en": "en", "es": "es", "de": "de", "it": "it", "pt": "pt", "pt-br": "pt", "pl": "pl", "cs": "cs",
     "el": "el", "fi": "fi", "fr": "fr", "hi": "hi", "hu": "hu", "id": "id", "ko": "ko", "nb": "nb", "nl": "nl",

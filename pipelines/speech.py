@@ -3,7 +3,7 @@
     moda train speech -o FOLDER [--minutes N]
 
 A folder holds `manifest.jsonl`, one line a recording (name, source, language, voice, seconds), and `npz/NAME.npz`:
-audio int16 [640 T] at 16 kHz, visemes int8 [T] (index into encoders.visemes.VISEMES, -1 not known), rows float16
+audio int16 [640 T] at 16 kHz, visemes int8 [T] (index into encoders.audio.visemes.VISEMES, -1 not known), rows float16
 [T, 191] (hama's phone log posteriors), at 25 frames a second. A run that was interrupted, or that asks for more, goes
 on where the last one stopped. pipelines/speakers.py has the sources; what is not installed is left out, and said so.
 """
@@ -20,10 +20,10 @@ import numpy as np
 from filelock import FileLock
 
 from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, ModaError
-from encoders.media import AudioError
-from encoders.teachers import PhoneReader, TeacherError
-from encoders.train import UNKNOWN
-from encoders.visemes import VISEME_INDEX, VISEMES, frame_labels, phone_visemes
+from encoders.audio.media import AudioError
+from encoders.audio.teachers import PhoneReader, TeacherError
+from encoders.audio.train import UNKNOWN
+from encoders.audio.visemes import VISEME_INDEX, VISEMES, frame_labels, phone_visemes
 from moda.files import replacing
 from pipelines.speakers import TAKES, SpeechSources, Spoken, Take
 

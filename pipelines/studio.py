@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 import numpy as np
 
 from contracts import SAMPLE_RATE, ModaError, SourceFace
-from encoders.face import FaceError, encode_face
+from encoders.face.portrait import FaceError, encode_face
 from moda.motion import load_motion
 from moda.sampler import SamplerConfig
 from pipelines.faces import JudgedFace, judge_faces

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from contracts import EmotionTimeline, ModaError, SourceFace
+from encoders.audio.media import frame_count, load_audio
 from encoders.emotion import parse_emotion
-from encoders.face import encode_face
-from encoders.media import frame_count, load_audio
+from encoders.face.portrait import encode_face
 from moda.knobs import LARGEST, Knobs
 from moda.motion import POSE, MotionError, load_motion
 from moda.published import TAIL

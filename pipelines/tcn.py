@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from encoders.train import log_mel
-from encoders.wav2vec import loudness
+from encoders.audio.train import log_mel
+from encoders.audio.wav2vec import loudness
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 from contracts import FPS
-from encoders.teachers import PhoneReader
-from encoders.train import UNKNOWN, Speech, TrainConfig, train_encoder
-from encoders.visemes import frame_labels
-from encoders.wav2vec import AudioEncoder
+from encoders.audio.teachers import PhoneReader
+from encoders.audio.train import UNKNOWN, Speech, TrainConfig, train_encoder
+from encoders.audio.visemes import frame_labels
+from encoders.audio.wav2vec import AudioEncoder
 from moda.config import ModelConfig
 from moda.files import replacing
 from moda.train import Example, train_motion

@@ -17,7 +17,7 @@ import av
 import numpy as np
 
 from contracts import FPS, ModaError
-from encoders.media import audio_blocks, probe_audio
+from encoders.audio.media import audio_blocks, probe_audio
 from moda.files import replacing
 
 if TYPE_CHECKING:

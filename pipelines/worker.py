@@ -80,7 +80,7 @@ class Worker:
         os.environ.update(ONE_THREAD)
         import torch
 
-        from encoders.landmarker import load_model
+        from encoders.face.landmarker import load_model
         from pipelines.talk import TalkingHead
 
         torch.set_num_threads(1)
@@ -114,14 +114,14 @@ class Worker:
         return Outcome(frames, time.perf_counter() - start, "", tuple(warnings), hashes)
 
     def _face(self, portrait: str, number: int | None) -> SourceFace:
-        from encoders.face import encode_face
+        from encoders.face.portrait import encode_face
 
         return self._faces.get(
             (portrait, number), lambda: encode_face(Path(portrait), face=number), lambda face: face.image.nbytes
         )
 
     def _voice(self, audio: str) -> Voice | Path:
-        from encoders.media import load_audio
+        from encoders.audio.media import load_audio
         from pipelines.talk import Voice
 
         def listen() -> Voice | Path:

@@ -29,7 +29,7 @@ from typer.testing import CliRunner
 
 import app
 from contracts import Motion
-from encoders.media import frame_count, load_audio, probe_audio
+from encoders.audio.media import frame_count, load_audio, probe_audio
 from moda.motion import save_motion
 from moda.render import Scene
 from moda.sampler import SamplerConfig

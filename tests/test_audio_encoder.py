@@ -16,10 +16,18 @@ from safetensors.torch import load_file
 from torch import nn
 
 from contracts import SAMPLES_PER_FRAME
-from encoders import published
-from encoders.published import Recording, heard_frames
-from encoders.visemes import VISEMES, frame_labels, phone_visemes
-from encoders.wav2vec import AudioEncoder, EncoderError, FrameAligned, LiteConfig, LiteEncoder, load_lite, save_lite
+from encoders.audio import published
+from encoders.audio.published import Recording, heard_frames
+from encoders.audio.visemes import VISEMES, frame_labels, phone_visemes
+from encoders.audio.wav2vec import (
+    AudioEncoder,
+    EncoderError,
+    FrameAligned,
+    LiteConfig,
+    LiteEncoder,
+    load_lite,
+    save_lite,
+)
 
 
 def noise(samples: int, seed: int = 0) -> np.ndarray:

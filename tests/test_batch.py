@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import pipelines.batch
 import pipelines.worker
-from encoders.media import load_audio
+from encoders.audio.media import load_audio
 from moda.files import sha256
 from pipelines.batch import (
     ManifestError,
@@ -354,11 +354,13 @@ def speech(tmp_path_factory) -> Path:
 
 
 def test_what_a_worker_keeps_changes_no_byte(tmp_path, speech, monkeypatch):
-    import encoders.face
+    import encoders.face.portrait
 
     looked: list[Path] = []
-    encode = encoders.face.encode_face
-    monkeypatch.setattr(encoders.face, "encode_face", lambda path, face: looked.append(path) or encode(path, face=face))
+    encode = encoders.face.portrait.encode_face
+    monkeypatch.setattr(
+        encoders.face.portrait, "encode_face", lambda path, face: looked.append(path) or encode(path, face=face)
+    )
     worker = Worker("cpu")
     options = [{"emotion": emotion, "size": 256, "provenance": False} for emotion in ("anger", "neutral", "anger")]
     options += [{"provenance": False}]  # the full frame is prepared anew

@@ -18,7 +18,7 @@ from media_support import PORTRAIT, files, read_frames, tone, write_wav
 from PIL import Image, ImageOps
 
 from contracts import SAMPLES_PER_FRAME
-from encoders.media import load_audio
+from encoders.audio.media import load_audio
 from pipelines.batch import RayActors, WorkerError, read_manifest, run_batch
 
 ROOT = Path(__file__).parents[1]

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from contracts import FPS, SAMPLE_RATE, EmotionTimeline
-from encoders.media import load_audio
-from encoders.wav2vec import AudioEncoder
+from encoders.audio.media import load_audio
+from encoders.audio.wav2vec import AudioEncoder
 from moda.checkpoint import load_checkpoint
 from moda.knobs import Knobs
 from moda.sampler import SamplerConfig

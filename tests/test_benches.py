@@ -16,8 +16,8 @@ from test_plain import SMALL
 from test_render import drawn_face
 
 from contracts import EMOTIONS
-from encoders.face import encode_face
-from encoders.headfit import euler_degrees, rotation_matrix
+from encoders.face.headfit import euler_degrees, rotation_matrix
+from encoders.face.portrait import encode_face
 
 BENCH = Path(__file__).resolve().parents[1] / "bench"
 LOWER_LIP = 10  # y of the lower inner lip

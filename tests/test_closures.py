@@ -9,9 +9,9 @@ import torch
 from scipy.ndimage import maximum_filter1d
 
 from contracts import EmotionTimeline
-from encoders.media import load_audio
-from encoders.visemes import VISEME_INDEX
-from encoders.wav2vec import AudioEncoder
+from encoders.audio.media import load_audio
+from encoders.audio.visemes import VISEME_INDEX
+from encoders.audio.wav2vec import AudioEncoder
 from moda.checkpoint import load_checkpoint
 from moda.closures import AT_ENDS, CONTEXT, SHORTEST, TOUCHING, SealRule, close_lips, pause_gate, seal_gate, shut_lips
 from moda.motion import lip_gap

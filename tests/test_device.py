@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from contracts import Conditions, EmotionKey, EmotionTimeline
-from encoders.wav2vec import AudioEncoder
+from encoders.audio.wav2vec import AudioEncoder
 from moda.checkpoint import load_checkpoint
 from moda.sampler import SamplerConfig, sample
 from pipelines.models import EMBEDDED

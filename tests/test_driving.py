@@ -16,10 +16,10 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from contracts import FPS, SAMPLE_RATE, Driving, Motion, Region
-from encoders.face import encode_face
-from encoders.footage import follow
-from encoders.media import load_audio
-from encoders.track import NoFaceInVideo, TrackInfo, VideoMissing, VideoUnreadable
+from encoders.audio.media import load_audio
+from encoders.face.footage import follow
+from encoders.face.portrait import encode_face
+from encoders.face.track import NoFaceInVideo, TrackInfo, VideoMissing, VideoUnreadable
 from moda.motion import EXPRESSION, ROTATION, SCALE, TRANSLATION, MotionError, load_motion, save_motion
 from moda.published import EYE_KEYPOINTS as EYES
 from moda.published import LIP_KEYPOINTS as LIPS

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from contracts import EMOTIONS, EmotionKey
 from encoders.emotion import AUTO_SHARE, EmotionError, estimate_emotion, parse_emotion
-from encoders.face import encode_face
-from encoders.landmarker import BLENDSHAPES
+from encoders.face.landmarker import BLENDSHAPES
+from encoders.face.portrait import encode_face
 
 PORTRAIT = Path(__file__).resolve().parents[1] / "examples" / "portrait.jpg"
 

@@ -11,8 +11,8 @@ import torch
 from scipy.special import erf
 
 from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
-from encoders.teachers import Segment, TeacherError
-from encoders.wav2vec import AudioEncoder, LiteConfig, LiteEncoder, loudness, save_lite
+from encoders.audio.teachers import Segment, TeacherError
+from encoders.audio.wav2vec import AudioEncoder, LiteConfig, LiteEncoder, loudness, save_lite
 from moda.checkpoint import save_checkpoint
 from moda.config import ModelConfig
 from moda.model import MMDiT

@@ -16,9 +16,17 @@ import numpy as np
 import pytest
 
 from contracts import KEYPOINT_VERTICES, ModaError, SourceFace
-from encoders import face as face_module
-from encoders import landmarker as landmarker_module
-from encoders.face import (
+from encoders.face.headfit import HeadFit, euler_degrees, fit_head, rotation_matrix
+from encoders.face.image import ImageError, load_image
+from encoders.face.landmarker import (
+    BLENDSHAPES,
+    MODEL_NAME,
+    FaceLandmarker,
+    FaceModelError,
+    canonical_vertices,
+    load_model,
+)
+from encoders.face.portrait import (
     MAX_DISAGREEMENT,
     OVAL,
     FaceCutOff,
@@ -34,9 +42,8 @@ from encoders.face import (
     list_faces,
     mirror_disagreement,
 )
-from encoders.headfit import HeadFit, euler_degrees, fit_head, rotation_matrix
-from encoders.image import ImageError, load_image
-from encoders.landmarker import BLENDSHAPES, MODEL_NAME, FaceLandmarker, FaceModelError, canonical_vertices, load_model
+from encoders.face.portrait import landmarker as landmarker_module
+from encoders.face.portrait import portrait as face_module
 
 ROOT = Path(__file__).resolve().parents[1]
 PORTRAIT = ROOT / "examples" / "portrait.jpg"
@@ -397,7 +404,7 @@ def test_a_download_is_told_on_stderr(tmp_path: Path) -> None:
     """Even while MediaPipe's own words are kept from it."""
     code = f"""
         import pathlib
-        from encoders import landmarker
+        from encoders.face.portrait import landmarker
         landmarker.user_cache_path = lambda name: pathlib.Path({str(tmp_path)!r})
         landmarker.find_spec = lambda name: None
         def offline(*args, **kwargs):

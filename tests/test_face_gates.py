@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from contracts import LIP_OPENING, ModaError, SourceFace
-from encoders.face import (
+from encoders.face.portrait import (
     CHIN,
     FaceCutOff,
     FaceTooSmall,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from encoders.image import ImageMissing, ImageTooLarge, ImageUnreadable, load_image
+from encoders.face.image import ImageMissing, ImageTooLarge, ImageUnreadable, load_image
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from media_support import PORTRAIT
 
 from contracts import FPS, Motion
-from encoders.visemes import VISEMES
+from encoders.audio.visemes import VISEMES
 from moda.motion import MOTION_DIM, POSE, lip_gap, load_motion
 from pipelines import TalkingHead, TalkOptions
 from pipelines.grid import BAND, COLUMNS, LABELS, SIZE, _together

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from encoders.face import encode_face
+from encoders.face.portrait import encode_face
 from encoders.identity import LOWER_LIP, UPPER_LIP, encode_identity, shut_lips
 
 PORTRAIT = Path(__file__).resolve().parents[1] / "examples" / "portrait.jpg"

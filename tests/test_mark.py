@@ -7,7 +7,7 @@ import pytest
 from media_support import PORTRAIT, read_frames
 
 from contracts import SourceFace
-from encoders.face import encode_face
+from encoders.face.portrait import encode_face
 from moda.render import Framing, MeshRenderer, Scene
 from pipelines.mark import Mark
 from pipelines.provenance import Claim

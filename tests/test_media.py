@@ -7,7 +7,7 @@ import pytest
 from media_support import PORTRAIT, tone, write_sound, write_video, write_wav
 
 from contracts import SAMPLE_RATE
-from encoders.media import AudioError, audio_blocks, frame_count, load_audio, probe_audio
+from encoders.audio.media import AudioError, audio_blocks, frame_count, load_audio, probe_audio
 
 SECONDS = 1.3
 

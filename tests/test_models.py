@@ -19,11 +19,11 @@ from test_liveportrait import save_published
 from transformers import HubertConfig, HubertModel
 
 from contracts import SAMPLE_RATE, ModaError, Motion, SourceFace
+from encoders.audio.media import load_audio
+from encoders.audio.wav2vec import EMBEDDED as ENCODER
 from encoders.emotion import parse_emotion
-from encoders.face import encode_face
-from encoders.image import load_image
-from encoders.media import load_audio
-from encoders.wav2vec import EMBEDDED as ENCODER
+from encoders.face.image import load_image
+from encoders.face.portrait import encode_face
 from moda.motion import EXPRESSION, POSE, MotionError, load_motion, save_motion
 from moda.published import LIP_CHANNELS, LOOK_UP
 from moda.render.liveportrait.shapes import published_shapes as renderer_shapes

@@ -11,10 +11,10 @@ import pytest
 from media_support import PORTRAIT, files, read_frames, tone, write_video, write_wav
 
 from contracts import FPS, SAMPLE_RATE, Motion
-from encoders.face import NoSuchFace, encode_face
-from encoders.image import load_image
-from encoders.media import AudioError, load_audio
-from encoders.track import NoFaceInVideo, VideoMissing
+from encoders.audio.media import AudioError, load_audio
+from encoders.face.image import load_image
+from encoders.face.portrait import NoSuchFace, encode_face
+from encoders.face.track import NoFaceInVideo, VideoMissing
 from moda.motion import MotionError, load_motion, save_motion
 from moda.render import Framing, MeshRenderer, RenderError
 from pipelines.catalogue import PublishedWeightsError

@@ -11,9 +11,9 @@ import torch
 from media_support import PORTRAIT, files, read_frames, write_video, write_wav
 
 from contracts import SAMPLE_RATE, Motion
+from encoders.audio.media import AudioError, frame_count, load_audio
 from encoders.emotion import EmotionError
-from encoders.face import encode_face
-from encoders.media import AudioError, frame_count, load_audio
+from encoders.face.portrait import encode_face
 from moda.motion import POSE, MotionError, load_motion, save_motion
 from moda.render import RenderError
 from pipelines import TalkingHead, TalkOptions

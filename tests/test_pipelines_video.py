@@ -16,7 +16,7 @@ import pytest
 from media_support import Array, files, read_frames, tone, write_sound, write_video, write_wav
 
 from contracts import FPS, SAMPLE_RATE
-from encoders.media import AudioError, frame_count, load_audio, probe_audio
+from encoders.audio.media import AudioError, frame_count, load_audio, probe_audio
 from moda.files import replacing
 from pipelines.video import OutputError, check_output, open_video
 

@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 import pipelines.prepare
 from contracts import FPS, KEYPOINT_VERTICES, SAMPLES_PER_FRAME
-from encoders.footage import Footage, nearest
-from encoders.media import load_audio
-from encoders.track import BLINK
+from encoders.audio.media import load_audio
+from encoders.face.footage import Footage, nearest
+from encoders.face.track import BLINK
 from pipelines.cli import app
 from pipelines.corpus import load_corpus
 from pipelines.prepare import PrepareError, Record, find_videos, prepare, read_table, with_sound
@@ -284,8 +284,8 @@ def test_a_refused_video_is_not_tracked_again(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.slow
 def test_a_rendered_video_all_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Motion that follows a recording, rendered, and tracked again; the sound comes 4 frames late in a second video."""
-    from encoders.face import encode_face
-    from encoders.wav2vec import AudioEncoder
+    from encoders.audio.wav2vec import AudioEncoder
+    from encoders.face.portrait import encode_face
     from moda.render import MeshRenderer
     from pipelines.sync import hear_opening
     from pipelines.video import open_video

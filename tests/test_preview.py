@@ -15,7 +15,7 @@ import pytest
 from media_support import Array, files, tone, write_video, write_wav
 
 from contracts import SAMPLE_RATE
-from encoders.media import AudioError
+from encoders.audio.media import AudioError
 from moda.render import Scene
 from pipelines.preview import film_preview, read_preview
 from pipelines.render import Progress

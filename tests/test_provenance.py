@@ -32,7 +32,7 @@ from media_support import PORTRAIT, files, read_frames, tone, write_wav
 from typer.testing import CliRunner
 
 from contracts import FPS, SAMPLE_RATE, Motion, SourceFace
-from encoders.face import encode_face
+from encoders.face.portrait import encode_face
 from moda.motion import save_motion
 from pipelines import TalkOptions, credentials
 from pipelines.cli import app

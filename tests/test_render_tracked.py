@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from contracts import KEYPOINT_VERTICES
-from encoders.face import encode_face
-from encoders.headfit import fit_head
-from encoders.landmarker import BLENDSHAPES, FaceLandmarker
+from encoders.face.headfit import fit_head
+from encoders.face.landmarker import BLENDSHAPES, FaceLandmarker
+from encoders.face.portrait import encode_face
 from moda.render import MeshRenderer
 
 PORTRAIT = Path(__file__).parents[1] / "examples" / "portrait.jpg"

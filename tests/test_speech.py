@@ -12,10 +12,17 @@ import numpy as np
 import pytest
 
 from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
-from encoders import voices
-from encoders.teachers import Espeak, PhoneReader, TeacherError, Utterance
-from encoders.visemes import VISEME_INDEX, frame_labels, phone_visemes
-from encoders.voices import KOKORO_LATE, Styles, festival_phone, kokoro_segments, kokoro_symbols, segments_from_ends
+from encoders.audio import voices
+from encoders.audio.teachers import Espeak, PhoneReader, TeacherError, Utterance
+from encoders.audio.visemes import VISEME_INDEX, frame_labels, phone_visemes
+from encoders.audio.voices import (
+    KOKORO_LATE,
+    Styles,
+    festival_phone,
+    kokoro_segments,
+    kokoro_symbols,
+    segments_from_ends,
+)
 from pipelines import speakers, speech, texts
 from pipelines.speakers import PROMPT_MINUTES, SpeechSources, Spoken, Take, join, plan_prompts
 from pipelines.speech import SpeechError, load_speech, manifest, phone_rows, summarise, write_speech

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from contracts import Motion
-from encoders.headfit import euler_degrees, rotation_matrix
-from encoders.image import load_image
-from encoders.media import AudioError
-from encoders.track import (
+from encoders.audio.media import AudioError
+from encoders.face.headfit import euler_degrees, rotation_matrix
+from encoders.face.image import load_image
+from encoders.face.track import (
     CHANNELS,
     MOUTH,
     NECK_PIVOT,

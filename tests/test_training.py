@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from contracts import EMOTIONS, SAMPLES_PER_FRAME
-from encoders.train import Speech, augment, log_mel, train_encoder
-from encoders.train import TrainConfig as EncoderTrainConfig
-from encoders.wav2vec import ARTICULATION_CHANNELS, load_lite, loudness
+from encoders.audio.train import Speech, augment, log_mel, train_encoder
+from encoders.audio.train import TrainConfig as EncoderTrainConfig
+from encoders.audio.wav2vec import ARTICULATION_CHANNELS, load_lite, loudness
 from moda.checkpoint import load_checkpoint
 from moda.config import ModelConfig
 from moda.model import MMDiT

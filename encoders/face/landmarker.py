@@ -191,7 +191,7 @@ def _protobuf_fields(message: bytes) -> Iterator[tuple[int, bytes]]:
 class FaceLandmarker:
     """MediaPipe's FaceLandmarker on still pictures, to be used in a ``with`` block.
 
-    Its 4 x 4 pose matrix is not asked for: encoders.headfit gives a pose that fits the landmarks' own shape.
+    Its 4 x 4 pose matrix is not asked for: encoders.face.headfit gives a pose that fits the landmarks' own shape.
 
     Raises FaceModelError if the model cannot be had.
     """

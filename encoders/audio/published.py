@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from contracts import SAMPLES_PER_FRAME
-from encoders.media import frame_count
+from encoders.audio.media import frame_count
 
 #: The convolutions see 40 samples beyond a frame on either side (receptive field 720 for a hop of 640). The published
 #: chain reflects 20 of them and then, about the new edge, 20 more; so do we.

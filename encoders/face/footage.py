@@ -1,6 +1,6 @@
 """A talking video looked at picture by picture, at exactly 25 a second: the face in each, and what speaks against it.
 
-What encoders.track gives is ready to drive a portrait; here nothing is relative, smoothed or bridged yet, so that a
+What encoders.face.track gives is ready to drive a portrait; here nothing is relative, smoothed or bridged yet, so that a
 training set can be cut from it (pipelines.takes).
 """
 
@@ -16,11 +16,11 @@ import numpy as np
 from av.error import FFmpegError
 
 from contracts import FPS, KEYPOINT_VERTICES, SAMPLE_RATE
-from encoders.face import DOMINANT, INNER_LIPS, MAX_FACES, SAME_FACE, find_faces
-from encoders.headfit import fit_head
-from encoders.landmarker import BLENDSHAPES, FaceLandmarker, Landmarks
-from encoders.media import audio_blocks
-from encoders.track import (
+from encoders.audio.media import audio_blocks
+from encoders.face.headfit import fit_head
+from encoders.face.landmarker import BLENDSHAPES, FaceLandmarker, Landmarks
+from encoders.face.portrait import DOMINANT, INNER_LIPS, MAX_FACES, SAME_FACE, find_faces
+from encoders.face.track import (
     LONGEST_GAP,
     MAX_MISFIT,
     NECK_PIVOT,

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from contracts import KEYPOINT_VERTICES, MIRRORED_VERTICES, ModaError, SourceFace
-from encoders.headfit import HeadFit, fit_head
-from encoders.image import as_rgb
-from encoders.landmarker import FaceLandmarker, Landmarks
+from encoders.face.headfit import HeadFit, fit_head
+from encoders.face.image import as_rgb
+from encoders.face.landmarker import FaceLandmarker, Landmarks
 
 if TYPE_CHECKING:
     from contracts import Array

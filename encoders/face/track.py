@@ -24,11 +24,11 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.signal import savgol_filter
 
 from contracts import FPS, KEYPOINT_VERTICES, SAMPLE_RATE, ModaError, Motion
-from encoders.face import MAX_FACES, find_faces, landmark_on_crop
-from encoders.headfit import euler_degrees, fit_head, rotation_matrix
+from encoders.audio.media import audio_blocks
+from encoders.face.headfit import euler_degrees, fit_head, rotation_matrix
+from encoders.face.landmarker import BLENDSHAPES, FaceLandmarker, Landmarks
+from encoders.face.portrait import MAX_FACES, find_faces, landmark_on_crop
 from encoders.identity import LOWER_LIP, UPPER_LIP, shut_lips
-from encoders.landmarker import BLENDSHAPES, FaceLandmarker, Landmarks
-from encoders.media import audio_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

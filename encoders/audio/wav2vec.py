@@ -26,13 +26,13 @@ from torch import Tensor, nn
 from transformers import AutoModel, HubertModel, Wav2Vec2Config, Wav2Vec2Model
 
 from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, AudioFeatures, ModaError
-from encoders.published import MARGINS, Recording, heard_frames
-from encoders.visemes import VISEMES
+from encoders.audio.published import MARGINS, Recording, heard_frames
+from encoders.audio.visemes import VISEMES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-EMBEDDED = Path(__file__).with_name("assets") / "wav2vec_lite.safetensors"
+EMBEDDED = Path(__file__).parents[1] / "assets" / "wav2vec_lite.safetensors"
 
 #: Articulation track: 11 mouth keypoints (x, y, z) and the inner-lip gap.
 ARTICULATION_CHANNELS = 34
@@ -230,7 +230,7 @@ class AudioEncoder:
         Every chunk is encoded with `overlap` frames of context on either side, which are dropped; by default 2 s, and
         4 s for published checkpoints. Level is normalised once, for the whole recording. Yields ceil(N / 640) frames in
         all; the last partial frame is filled with zeros. With a ``tail``, so many frames of silence follow the whole
-        ones. Published checkpoints hear the sound as :class:`encoders.published.Recording` says.
+        ones. Published checkpoints hear the sound as :class:`encoders.audio.published.Recording` says.
         """
         if isinstance(self.network, LiteEncoder):
             encode, context = self._lite(self.network, waveform), 2 * FPS

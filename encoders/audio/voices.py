@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from contracts import SAMPLE_RATE
-from encoders.teachers import ARPABET, Segment, TeacherError, Utterance, import_teacher
+from encoders.audio.teachers import ARPABET, Segment, TeacherError, Utterance, import_teacher
 
 # --- Kokoro ---
 
