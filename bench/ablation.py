@@ -20,10 +20,10 @@ from rich.console import Console
 from rich.table import Table
 
 from encoders.audio.wav2vec import EMBEDDED, AudioEncoder
-from moda.checkpoint import load_checkpoint
-from moda.config import MODALITIES, ModelConfig, coarse_to_fine
-from moda.guidance import Guidance
-from moda.sampler import SamplerConfig
+from moda.flow.guidance import Guidance
+from moda.flow.sampler import SamplerConfig
+from moda.network.checkpoint import load_checkpoint
+from moda.network.config import MODALITIES, ModelConfig, coarse_to_fine
 from moda.train import TrainConfig, train_motion
 from pipelines.corpus import load_corpus, split
 from pipelines.evaluate import ONE, Report, compare, evaluate

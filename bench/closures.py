@@ -1,4 +1,4 @@
-"""Where a bilabial is certain enough to seal the lips: the choice of `moda.closures.SealRule`.
+"""Where a bilabial is certain enough to seal the lips: the choice of `moda.motion.closures.SealRule`.
 
     python bench/closures.py SET [--encoder FILE] [--motion FILE] [--samples 2] [--work FOLDER]
 
@@ -25,10 +25,10 @@ from encoders.audio.teachers import PhoneReader
 from encoders.audio.visemes import VISEME_INDEX
 from encoders.audio.wav2vec import EMBEDDED as ENCODER
 from encoders.audio.wav2vec import AudioEncoder
-from moda.checkpoint import load_checkpoint
-from moda.closures import SealRule, close_lips
-from moda.motion import lip_gap
-from moda.sampler import SamplerConfig, sample
+from moda.flow.sampler import SamplerConfig, sample
+from moda.motion.closures import SealRule, close_lips
+from moda.motion.space import lip_gap
+from moda.network.checkpoint import load_checkpoint
 from pipelines.corpus import Clip, load_corpus, part
 from pipelines.metrics import closure_auc, closures, correlation, speech_frames
 from pipelines.models import EMBEDDED as MOTION

@@ -31,7 +31,7 @@ from encoders.emotion import estimate_emotion
 from encoders.face.landmarker import FaceLandmarker
 from encoders.face.portrait import encode_face
 from encoders.identity import encode_identity
-from moda.templates import express
+from moda.motion.templates import express
 from pipelines import TalkingHead
 from pipelines.corpus import Clip, load_corpus, split
 from pipelines.emotions import emotion_scores, pseudo_emotion, resting, shares

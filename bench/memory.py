@@ -29,13 +29,13 @@ import torch
 from contracts import FPS, SAMPLE_RATE, EmotionTimeline, Motion
 from encoders.audio.wav2vec import AudioEncoder
 from encoders.face.portrait import encode_face
-from moda.guidance import Guidance
-from moda.motion import save_motion
+from moda.flow.guidance import Guidance
+from moda.motion.space import save_motion
+from moda.network.shapes import random_state
 from moda.render import Framing
 from moda.render.liveportrait import LivePortraitRenderer
 from moda.render.liveportrait.checkpoint import load_published
 from moda.render.liveportrait.shapes import Widths, published_shapes
-from moda.shapes import random_state
 from pipelines import render_motion
 from pipelines.models import load_liveportrait, load_models
 from pipelines.perform import perform

@@ -31,16 +31,16 @@ from torch import Tensor
 from contracts import FPS, SAMPLE_RATE, Conditions, EmotionKey, EmotionTimeline, SourceFace
 from encoders.audio.media import load_audio
 from encoders.face.portrait import encode_face
-from moda.checkpoint import load_published
-from moda.model import MMDiT
+from moda.flow.sampler import SamplerConfig, sample_normalised
+from moda.network.checkpoint import load_published
+from moda.network.model import MMDiT
+from moda.network.shapes import published_shapes, random_state
 from moda.render.liveportrait import LivePortrait, LivePortraitRenderer
 from moda.render.liveportrait.checkpoint import load_published as load_networks
 from moda.render.liveportrait.crop import cut, to_crop
 from moda.render.liveportrait.keypoints import stitch
 from moda.render.liveportrait.shapes import Widths
 from moda.render.liveportrait.shapes import published_shapes as renderer_shapes
-from moda.sampler import SamplerConfig, sample_normalised
-from moda.shapes import published_shapes, random_state
 from pipelines import TalkingHead, TalkOptions
 from pipelines.device import choose_device
 
@@ -86,7 +86,7 @@ def motion(repeat: int, layers: int = 12, width: int = 768, **widths: int) -> li
         return torch.cat(list(sample_normalised(model, conditions, config, noise[None], start)))
 
     def as_torch_multiplies() -> Tensor:
-        with patch("moda.layers._ONEDNN", False):
+        with patch("moda.network.layers._ONEDNN", False):
             return ours(model, SamplerConfig.published())
 
     works: dict[str, Callable[[], Tensor]] = {

@@ -34,11 +34,11 @@ from encoders.audio.media import load_audio
 from encoders.emotion import parse_emotion
 from encoders.face.portrait import encode_face
 from encoders.identity import encode_identity
-from moda.guidance import Guidance, GuidedVelocity
-from moda.model import NULL_EMOTION, MMDiT
+from moda.flow.guidance import Guidance, GuidedVelocity
+from moda.flow.sampler import SamplerConfig, sample
+from moda.motion.timeline import EmotionMix
+from moda.network.model import NULL_EMOTION, MMDiT
 from moda.render import Framing, MeshRenderer
-from moda.sampler import SamplerConfig, sample
-from moda.timeline import EmotionMix
 from pipelines import TalkingHead, TalkOptions
 from pipelines.models import Models
 from pipelines.provenance import Claim, sign
@@ -64,7 +64,7 @@ def clock(stage: Callable[[], Result], repeat: int) -> tuple[Result, float]:
 
 
 class NaiveVelocity:
-    """moda.guidance.GuidedVelocity without its economies; the same numbers."""
+    """moda.flow.guidance.GuidedVelocity without its economies; the same numbers."""
 
     def __init__(
         self, model: MMDiT, guidance: Guidance, audio: Tensor, identity: Tensor, context: Tensor, mix: EmotionMix
@@ -95,7 +95,7 @@ def networks(models: Models, waveform: np.ndarray, repeat: int) -> dict[str, flo
     )  # fmt: skip
 
     def motion(config: SamplerConfig, velocity: type = GuidedVelocity) -> Tensor:
-        with patch("moda.sampler.GuidedVelocity", velocity):
+        with patch("moda.flow.sampler.GuidedVelocity", velocity):
             chance = torch.Generator().manual_seed(0)
             return torch.cat(list(sample(models.generator, models.space, conditions, config, chance)))
 

@@ -18,7 +18,7 @@ from figures import Figure, contact_sheet, draw, faces, prepare, report, still
 
 from contracts import EMOTIONS
 from encoders.face.landmarker import BLENDSHAPES, FaceLandmarker
-from moda.templates import EMOTION_TEMPLATES
+from moda.motion.templates import EMOTION_TEMPLATES
 
 if TYPE_CHECKING:
     from contracts import Array

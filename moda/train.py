@@ -22,12 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from contracts import EMOTIONS, KEYPOINT_VERTICES, MIRRORED_VERTICES
-from moda.checkpoint import save_checkpoint
-from moda.config import ModelConfig
-from moda.flow import draw_noise, motion_from, training_point
-from moda.model import MMDiT
-from moda.motion import EXPRESSION, LIPS, LOWER_LIP, MOTION_DIM, POSE, UPPER_LIDS, UPPER_LIP, MotionSpace, lip_gap
-from moda.templates import express
+from moda.flow.path import draw_noise, motion_from, training_point
+from moda.motion.space import EXPRESSION, LIPS, LOWER_LIP, MOTION_DIM, POSE, UPPER_LIDS, UPPER_LIP, MotionSpace, lip_gap
+from moda.motion.templates import express
+from moda.network.checkpoint import save_checkpoint
+from moda.network.config import ModelConfig
+from moda.network.model import MMDiT
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, AudioFeatures
 from encoders.audio.teachers import PhoneReader, Segment
 from encoders.audio.visemes import VISEME_INDEX, phone_visemes
 from encoders.audio.wav2vec import AudioEncoder
-from moda.motion import LOWER_LIP, UPPER_LIP, lip_gap
+from moda.motion.space import LOWER_LIP, UPPER_LIP, lip_gap
 from pipelines.corpus import Clip, retake, speaker_weights
 from pipelines.metrics import NAMED_CHANNELS
 from pipelines.speech import phone_rows

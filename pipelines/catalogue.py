@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from encoders.audio.wav2vec import AudioEncoder
-    from moda.model import MMDiT
+    from moda.network.model import MMDiT
 
 
 class PublishedWeightsError(ModaError):
@@ -59,7 +59,7 @@ class Published:
 
 def load_motion_generator(folder: Path) -> MMDiT:
     """The published network in ``net-200.pth`` or ``.safetensors``, float32 on CPU. Raises WeightsError."""
-    from moda.checkpoint import load_published
+    from moda.network.checkpoint import load_published
     from moda.render.liveportrait.checkpoint import read_tensors
 
     path = folder / "net-200.pth"

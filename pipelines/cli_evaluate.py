@@ -70,8 +70,8 @@ def evaluate(
     from rich.console import Console
 
     from encoders.audio.wav2vec import EMBEDDED as EMBEDDED_ENCODER
-    from moda.guidance import Guidance
-    from moda.sampler import SamplerConfig
+    from moda.flow.guidance import Guidance
+    from moda.flow.sampler import SamplerConfig
     from pipelines.evaluate import evaluate as run
     from pipelines.models import EMBEDDED as EMBEDDED_MOTION
     from pipelines.video import check_output

@@ -20,7 +20,7 @@ from scipy.ndimage import gaussian_filter1d
 from contracts import FPS, SAMPLES_PER_FRAME, ModaError
 from encoders.audio.train import augment
 from encoders.identity import LOWER_LIP, UPPER_LIP
-from moda.motion import lip_gap
+from moda.motion.space import lip_gap
 from pipelines.emotions import pseudo_emotion, resting
 
 #: Inner-lip gap (OC) that a speaker's 95th percentile is scaled to: people differ twofold in how far they open.

@@ -19,7 +19,7 @@ import numpy as np
 from contracts import FPS, SAMPLE_RATE
 from encoders.audio.media import audio_blocks
 from encoders.face.landmarker import load_model
-from moda.motion import load_motion
+from moda.motion.space import load_motion
 from pipelines.weights import summary
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from encoders.audio.media import probe_audio
 from encoders.face.portrait import encode_face
 from encoders.face.track import TrackInfo, track_video
 from moda.files import replacing
-from moda.motion import MotionError, save_motion
+from moda.motion.space import MotionError, save_motion
 from moda.render import Background, Frame, Framing, RenderError
 from moda.render.liveportrait import LivePortraitRenderer
 from moda.render.liveportrait.renderer import check_background

@@ -3,7 +3,7 @@
     moda evaluate SET [--part tune] [--samples 16] [--json FILE]
 
 Every clip of four seconds or more is sampled, neutral, and compared with the person's own motion: as the generator
-draws it, and with the lips brought together in pauses and on bilabials as `moda talk` does (moda/closures.py), where
+draws it, and with the lips brought together in pauses and on bilabials as `moda talk` does (moda/motion/closures.py), where
 the people of the footage often hold them apart. Figures (pipelines/metrics.py) are taken per clip, of each sample and
 averaged over samples, then averaged over clips; intervals are bootstrapped over speakers. The baselines
 (pipelines/baselines.py) are fitted on the training speakers of the same set, in the same run.
@@ -23,11 +23,11 @@ import torch
 from contracts import FPS, Conditions, EmotionKey, EmotionTimeline
 from encoders.audio.teachers import TeacherError
 from encoders.audio.wav2vec import AudioEncoder
-from moda.checkpoint import load_checkpoint
-from moda.closures import close_lips
-from moda.model import MMDiT
-from moda.motion import MotionSpace
-from moda.sampler import SamplerConfig, sample
+from moda.flow.sampler import SamplerConfig, sample
+from moda.motion.closures import close_lips
+from moda.motion.space import MotionSpace
+from moda.network.checkpoint import load_checkpoint
+from moda.network.model import MMDiT
 from pipelines import baselines
 from pipelines.baselines import Predictor, Recording
 from pipelines.corpus import Clip, CorpusError, load_corpus, split

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from contracts import EMOTIONS, EmotionKey, EmotionTimeline
 from encoders.audio.media import frame_count
-from moda.motion import MOTION_DIM, POSE
+from moda.motion.space import MOTION_DIM, POSE
 from moda.render import Framing
 from pipelines.provenance import Claim, check_signing
 from pipelines.render import Film, Progress, check_outputs

@@ -16,23 +16,23 @@ import torch
 
 from contracts import ModaError
 from encoders.identity import encode_identity
-from moda.checkpoint import load_checkpoint, load_published
-from moda.published import published_space
+from moda.flow.sampler import SamplerConfig
+from moda.motion.published import published_space
+from moda.network.checkpoint import load_checkpoint, load_published
+from moda.network.shapes import published_shapes, random_state
 from moda.render import MeshRenderer, RenderError
 from moda.render.liveportrait import LivePortraitRenderer
 from moda.render.liveportrait.checkpoint import load_liveportrait as load_networks
 from moda.render.liveportrait.checkpoint import load_published as build_networks
 from moda.render.liveportrait.shapes import published_shapes as renderer_shapes
-from moda.sampler import SamplerConfig
-from moda.shapes import published_shapes, random_state
 from pipelines.catalogue import load_encoder, load_motion_generator
 from pipelines.weights import RECORD, find_weights, here
 
 if TYPE_CHECKING:
     from contracts import Array, SourceFace
     from encoders.audio.wav2vec import AudioEncoder
-    from moda.model import MMDiT
-    from moda.motion import MotionSpace
+    from moda.motion.space import MotionSpace
+    from moda.network.model import MMDiT
     from moda.render import Renderer
     from moda.render.liveportrait import LivePortrait
 

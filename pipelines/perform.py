@@ -11,12 +11,12 @@ import torch
 from contracts import AudioFeatures, Conditions, EmotionTimeline
 from encoders.audio.visemes import VISEME_INDEX
 from encoders.audio.wav2vec import AudioEncoder
-from moda.closures import CONTEXT, close_lips
-from moda.knobs import Knobs
-from moda.model import MMDiT
-from moda.motion import MOTION_DIM, MotionSpace
-from moda.published import lift_gaze, modulate_lips, resize, starting_motion
-from moda.sampler import SamplerConfig, sample
+from moda.flow.sampler import SamplerConfig, sample
+from moda.motion.closures import CONTEXT, close_lips
+from moda.motion.knobs import Knobs
+from moda.motion.published import lift_gaze, modulate_lips, resize, starting_motion
+from moda.motion.space import MOTION_DIM, MotionSpace
+from moda.network.model import MMDiT
 
 _CUES = [VISEME_INDEX["sil"], VISEME_INDEX["PP"]]
 

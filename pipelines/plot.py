@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from encoders.audio.visemes import VISEMES
-from moda.motion import PITCH, ROLL, UPPER_LIDS, YAW, lip_gap
-from moda.published import LIP_CHANNELS
+from moda.motion.published import LIP_CHANNELS
+from moda.motion.space import PITCH, ROLL, UPPER_LIDS, YAW, lip_gap
 
 if TYPE_CHECKING:
     from contracts import Array, Motion

@@ -12,7 +12,7 @@ import numpy as np
 from contracts import FPS, Motion
 from encoders.audio.media import frame_count, load_audio
 from encoders.face.portrait import encode_face
-from moda.motion import load_motion, save_motion
+from moda.motion.space import load_motion, save_motion
 from moda.render import Background, Frame, Framing, Renderer, RenderError, Scene
 from pipelines.credentials import SigningError
 from pipelines.device import choose_device

@@ -18,8 +18,8 @@ import numpy as np
 
 from contracts import SAMPLE_RATE, ModaError, SourceFace
 from encoders.face.portrait import FaceError, encode_face
-from moda.motion import load_motion
-from moda.sampler import SamplerConfig
+from moda.flow.sampler import SamplerConfig
+from moda.motion.space import load_motion
 from pipelines.faces import JudgedFace, judge_faces
 from pipelines.grid import film_emotions
 from pipelines.manifest import HINTS

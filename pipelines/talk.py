@@ -16,11 +16,11 @@ from contracts import EmotionTimeline, ModaError, SourceFace
 from encoders.audio.media import frame_count, load_audio
 from encoders.emotion import parse_emotion
 from encoders.face.portrait import encode_face
-from moda.knobs import LARGEST, Knobs
-from moda.motion import POSE, MotionError, load_motion
-from moda.published import TAIL
+from moda.flow.sampler import SamplerConfig
+from moda.motion.knobs import LARGEST, Knobs
+from moda.motion.published import TAIL
+from moda.motion.space import POSE, MotionError, load_motion
 from moda.render import Background, Frame, Framing
-from moda.sampler import SamplerConfig
 from pipelines.device import choose_device
 from pipelines.models import LITE, PUBLISHED, RANDOM, WEIGHTS, Models, check_models, load_models
 from pipelines.perform import perform

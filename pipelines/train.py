@@ -24,8 +24,8 @@ from encoders.audio.teachers import PhoneReader
 from encoders.audio.train import UNKNOWN, Speech, TrainConfig, train_encoder
 from encoders.audio.visemes import frame_labels
 from encoders.audio.wav2vec import AudioEncoder
-from moda.config import ModelConfig
 from moda.files import replacing
+from moda.network.config import ModelConfig
 from moda.train import Example, train_motion
 from moda.train import TrainConfig as MotionTrainConfig
 from pipelines.corpus import Clip, CorpusError, Retake, load_corpus, retake, speaker_weights, split

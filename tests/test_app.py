@@ -30,9 +30,9 @@ from typer.testing import CliRunner
 import app
 from contracts import Motion
 from encoders.audio.media import frame_count, load_audio, probe_audio
-from moda.motion import save_motion
+from moda.flow.sampler import SamplerConfig
+from moda.motion.space import save_motion
 from moda.render import Scene
-from moda.sampler import SamplerConfig
 from pipelines import ModaError, Progress
 from pipelines.cli import app as cli
 from pipelines.studio import Result, Studio

@@ -11,9 +11,9 @@ import torch
 from contracts import FPS, SAMPLE_RATE, EmotionTimeline
 from encoders.audio.media import load_audio
 from encoders.audio.wav2vec import AudioEncoder
-from moda.checkpoint import load_checkpoint
-from moda.knobs import Knobs
-from moda.sampler import SamplerConfig
+from moda.flow.sampler import SamplerConfig
+from moda.motion.knobs import Knobs
+from moda.network.checkpoint import load_checkpoint
 from pipelines.models import EMBEDDED
 from pipelines.perform import perform
 

@@ -16,7 +16,7 @@ from test_media import BAD_SOUND
 from typer.testing import CliRunner
 
 from contracts import SAMPLE_RATE, Motion
-from moda.motion import save_motion
+from moda.motion.space import save_motion
 from pipelines.cli import app
 
 ROOT = Path(__file__).parents[1]

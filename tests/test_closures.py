@@ -12,10 +12,20 @@ from contracts import EmotionTimeline
 from encoders.audio.media import load_audio
 from encoders.audio.visemes import VISEME_INDEX
 from encoders.audio.wav2vec import AudioEncoder
-from moda.checkpoint import load_checkpoint
-from moda.closures import AT_ENDS, CONTEXT, SHORTEST, TOUCHING, SealRule, close_lips, pause_gate, seal_gate, shut_lips
-from moda.motion import lip_gap
-from moda.sampler import SamplerConfig
+from moda.flow.sampler import SamplerConfig
+from moda.motion.closures import (
+    AT_ENDS,
+    CONTEXT,
+    SHORTEST,
+    TOUCHING,
+    SealRule,
+    close_lips,
+    pause_gate,
+    seal_gate,
+    shut_lips,
+)
+from moda.motion.space import lip_gap
+from moda.network.checkpoint import load_checkpoint
 from pipelines.models import EMBEDDED
 from pipelines.perform import perform
 

@@ -13,11 +13,11 @@ from scipy.special import erf
 from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from encoders.audio.teachers import Segment, TeacherError
 from encoders.audio.wav2vec import AudioEncoder, LiteConfig, LiteEncoder, loudness, save_lite
-from moda.checkpoint import save_checkpoint
-from moda.config import ModelConfig
-from moda.model import MMDiT
-from moda.motion import LOWER_LIP, MotionSpace
-from moda.sampler import SamplerConfig
+from moda.flow.sampler import SamplerConfig
+from moda.motion.space import LOWER_LIP, MotionSpace
+from moda.network.checkpoint import save_checkpoint
+from moda.network.config import ModelConfig
+from moda.network.model import MMDiT
 from pipelines import baselines, metrics
 from pipelines import evaluate as evaluation
 from pipelines.cli_evaluate import tables, write

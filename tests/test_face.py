@@ -42,8 +42,8 @@ from encoders.face.portrait import (
     list_faces,
     mirror_disagreement,
 )
-from encoders.face.portrait import landmarker as landmarker_module
-from encoders.face.portrait import portrait as face_module
+from encoders.face import landmarker as landmarker_module
+from encoders.face import portrait as face_module
 
 ROOT = Path(__file__).resolve().parents[1]
 PORTRAIT = ROOT / "examples" / "portrait.jpg"
@@ -404,7 +404,7 @@ def test_a_download_is_told_on_stderr(tmp_path: Path) -> None:
     """Even while MediaPipe's own words are kept from it."""
     code = f"""
         import pathlib
-        from encoders.face.portrait import landmarker
+        from encoders.face import landmarker
         landmarker.user_cache_path = lambda name: pathlib.Path({str(tmp_path)!r})
         landmarker.find_spec = lambda name: None
         def offline(*args, **kwargs):

@@ -13,7 +13,7 @@ from media_support import PORTRAIT
 
 from contracts import FPS, Motion
 from encoders.audio.visemes import VISEMES
-from moda.motion import MOTION_DIM, POSE, lip_gap, load_motion
+from moda.motion.space import MOTION_DIM, POSE, lip_gap, load_motion
 from pipelines import TalkingHead, TalkOptions
 from pipelines.grid import BAND, COLUMNS, LABELS, SIZE, _together
 from pipelines.plot import POINTS, plot_motion

@@ -7,12 +7,12 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from moda.blinks import AHEAD, DEPTH, change_blinks, find_blinks
-from moda.knobs import SMILE, KnobError, Knobs
-from moda.motion import LIPS, POSE
+from moda.motion.blinks import AHEAD, DEPTH, change_blinks, find_blinks
+from moda.motion.knobs import SMILE, KnobError, Knobs
+from moda.motion.space import LIPS, POSE
+from moda.motion.templates import EMOTION_TEMPLATES, EMOTIONS
 from moda.render.mesh.expression import Expression, lip_gap
 from moda.render.mesh.topology import face_mesh
-from moda.templates import EMOTION_TEMPLATES, EMOTIONS
 from pipelines.talk import OptionError, TalkOptions
 
 EYES, UPPER_LIDS = slice(33, 51), [34, 37]

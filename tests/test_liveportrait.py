@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 from test_render import drawn_face
 from torch import Tensor
 
-from moda.checkpoint import WeightsError
+from moda.network.checkpoint import WeightsError
 from moda.render.liveportrait import LivePortraitRenderer, generator, warping
 from moda.render.liveportrait.checkpoint import NETWORKS, load_liveportrait, load_published, split_retargeting
 from moda.render.liveportrait.shapes import Widths, published_shapes

@@ -15,7 +15,7 @@ from test_render import drawn_face
 from torch import Tensor
 
 from contracts import SourceFace
-from moda.published import lift_gaze
+from moda.motion.published import lift_gaze
 from moda.render import RenderError
 from moda.render.liveportrait import LivePortrait, LivePortraitPortrait, LivePortraitRenderer
 from moda.render.liveportrait.checkpoint import load_published

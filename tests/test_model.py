@@ -8,10 +8,10 @@ import pytest
 import torch
 from model_support import generator, random_inputs, random_model, randomise
 
-from moda.block import Block, Layout
-from moda.config import FOUR, MODALITIES, ONE, TWO, ModelConfig, Stage, coarse_to_fine
-from moda.layers import rope_angles, rotate
-from moda.model import MMDiT
+from moda.network.block import Block, Layout
+from moda.network.config import FOUR, MODALITIES, ONE, TWO, ModelConfig, Stage, coarse_to_fine
+from moda.network.layers import rope_angles, rotate
+from moda.network.model import MMDiT
 
 PRESETS = {"tiny": ModelConfig.tiny(), "lite": ModelConfig.lite(), "base": ModelConfig.base()}
 

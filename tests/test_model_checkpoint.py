@@ -10,11 +10,11 @@ import torch
 from model_support import GOLDEN, random_inputs, random_model
 from safetensors.torch import save_file
 
-from moda.checkpoint import WeightsError, load_checkpoint, load_published, save_checkpoint
-from moda.config import ModelConfig
-from moda.model import MMDiT
-from moda.motion import MotionSpace
-from moda.shapes import published_shapes
+from moda.motion.space import MotionSpace
+from moda.network.checkpoint import WeightsError, load_checkpoint, load_published, save_checkpoint
+from moda.network.config import ModelConfig
+from moda.network.model import MMDiT
+from moda.network.shapes import published_shapes
 
 SPACE = MotionSpace("mesh", torch.linspace(-1, 1, 70), torch.linspace(0.1, 2, 70), torch.linspace(0.2, 1, 70))
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from model_support import generator
 
-from moda import flow
-from moda.flow import FlowPoint
-from moda.solvers import SOLVERS, Velocity
+from moda.flow.path import FlowPoint
+from moda.flow import path as flow
+from moda.flow.solvers import SOLVERS, Velocity
 
 
 def test_the_velocity_leads_to_either_end() -> None:

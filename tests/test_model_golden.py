@@ -19,11 +19,11 @@ from fixtures.make_published import (
 from model_support import GOLDEN, needs_golden
 from torch import Tensor
 
-from moda import layers
-from moda.checkpoint import load_published
-from moda.guidance import Guidance
-from moda.motion import MotionSpace
-from moda.sampler import SamplerConfig
+from moda.flow.guidance import Guidance
+from moda.flow.sampler import SamplerConfig
+from moda.motion.space import MotionSpace
+from moda.network import layers
+from moda.network.checkpoint import load_published
 
 Tensors = dict[str, Tensor]
 
@@ -108,9 +108,9 @@ def test_wrong_positions_are_noticed(
         interleaved = x.unflatten(-1, (2, -1)).transpose(-1, -2).flatten(-2)
         return rotate(interleaved, cos, sin)
 
-    monkeypatch.setattr("moda.model.rope_angles", wrong_angles)
+    monkeypatch.setattr("moda.network.model.rope_angles", wrong_angles)
     if fault == "order of pairs":
-        monkeypatch.setattr("moda.block.rotate", wrong_pairs)
+        monkeypatch.setattr("moda.network.block.rotate", wrong_pairs)
     assert forward_error(load_published(weights), tensors) > 10 * FORWARD_TOLERANCE
 
 
@@ -130,5 +130,5 @@ def test_another_sampling_is_noticed(
 
 
 def test_smoothing_once_is_noticed(fixture: tuple[Tensors, Tensors], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("moda.sampler._smoothed", lambda chunks: chunks)  # windows only
+    monkeypatch.setattr("moda.flow.sampler._smoothed", lambda chunks: chunks)  # windows only
     assert sampling_error_under({}, fixture, monkeypatch) > 2 * SAMPLING_TOLERANCE

@@ -9,9 +9,9 @@ import torch
 from model_support import random_inputs, random_model
 
 from contracts import EMOTIONS, EmotionKey, EmotionTimeline
-from moda.guidance import Guidance, GuidedVelocity
-from moda.model import NULL_EMOTION, MMDiT
-from moda.timeline import EmotionError, EmotionMix, emotion_weights, evaluate
+from moda.flow.guidance import Guidance, GuidedVelocity
+from moda.motion.timeline import EmotionError, EmotionMix, emotion_weights, evaluate
+from moda.network.model import NULL_EMOTION, MMDiT
 
 SIGMA = 0.6
 

@@ -9,14 +9,14 @@ import torch
 from model_support import generator
 
 from contracts import Conditions, EmotionTimeline
-from moda.config import ModelConfig
-from moda.flow import training_point
-from moda.guidance import Guidance
-from moda.model import MMDiT
-from moda.motion import MotionSpace
-from moda.sampler import SamplerConfig, sample
-from moda.timeline import emotion_weights
-from moda.windows import hold
+from moda.flow.guidance import Guidance
+from moda.flow.path import training_point
+from moda.flow.sampler import SamplerConfig, sample
+from moda.flow.windows import hold
+from moda.motion.space import MotionSpace
+from moda.motion.timeline import emotion_weights
+from moda.network.config import ModelConfig
+from moda.network.model import MMDiT
 
 
 @pytest.mark.slow

@@ -24,10 +24,10 @@ from encoders.audio.wav2vec import EMBEDDED as ENCODER
 from encoders.emotion import parse_emotion
 from encoders.face.image import load_image
 from encoders.face.portrait import encode_face
-from moda.motion import EXPRESSION, POSE, MotionError, load_motion, save_motion
-from moda.published import LIP_CHANNELS, LOOK_UP
+from moda.motion.published import LIP_CHANNELS, LOOK_UP
+from moda.motion.space import EXPRESSION, POSE, MotionError, load_motion, save_motion
+from moda.network.shapes import published_shapes, random_state
 from moda.render.liveportrait.shapes import published_shapes as renderer_shapes
-from moda.shapes import published_shapes, random_state
 from pipelines import TalkingHead, TalkOptions
 from pipelines.catalogue import PublishedWeightsError
 from pipelines.grid import film_emotions

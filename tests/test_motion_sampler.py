@@ -11,13 +11,13 @@ import torch
 from model_support import generator, random_inputs, random_model
 
 from contracts import Conditions, EmotionKey, EmotionTimeline
-from moda.config import ModelConfig
-from moda.flow import uniform_sigmas
-from moda.guidance import Guidance, GuidedVelocity
-from moda.motion import LIPS, MotionError, MotionSpace
-from moda.sampler import SamplerConfig, carry_on, sample, sample_normalised, sample_window, smooth_pose
-from moda.timeline import evaluate
-from moda.windows import crossfade, cut, hold
+from moda.flow.guidance import Guidance, GuidedVelocity
+from moda.flow.path import uniform_sigmas
+from moda.flow.sampler import SamplerConfig, carry_on, sample, sample_normalised, sample_window, smooth_pose
+from moda.flow.windows import crossfade, cut, hold
+from moda.motion.space import LIPS, MotionError, MotionSpace
+from moda.motion.timeline import evaluate
+from moda.network.config import ModelConfig
 
 SPACE = MotionSpace("mesh", torch.linspace(-1, 1, 70), torch.linspace(0.1, 2, 70), torch.linspace(0.2, 1, 70))
 CHANGING = EmotionTimeline((EmotionKey(0.0, "neutral"), EmotionKey(1.5, "happiness", 0.8)))

@@ -14,7 +14,7 @@ from contracts import SAMPLE_RATE, Motion
 from encoders.audio.media import AudioError, frame_count, load_audio
 from encoders.emotion import EmotionError
 from encoders.face.portrait import encode_face
-from moda.motion import POSE, MotionError, load_motion, save_motion
+from moda.motion.space import POSE, MotionError, load_motion, save_motion
 from moda.render import RenderError
 from pipelines import TalkingHead, TalkOptions
 from pipelines.provenance import verify

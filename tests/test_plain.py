@@ -15,16 +15,16 @@ from test_render import drawn_face
 from torch import Tensor
 
 from contracts import Conditions, EmotionKey, EmotionTimeline
-from moda import layers
-from moda.checkpoint import load_published
+from moda.flow.sampler import SamplerConfig, sample_normalised
+from moda.network import layers
+from moda.network.checkpoint import load_published
+from moda.network.shapes import published_shapes, random_state
 from moda.render.liveportrait import LivePortraitRenderer
 from moda.render.liveportrait.checkpoint import load_published as load_networks
 from moda.render.liveportrait.crop import cut, to_crop
 from moda.render.liveportrait.keypoints import stitch
 from moda.render.liveportrait.shapes import Widths
 from moda.render.liveportrait.shapes import published_shapes as renderer_shapes
-from moda.sampler import SamplerConfig, sample_normalised
-from moda.shapes import published_shapes, random_state
 
 BENCH = Path(__file__).resolve().parents[1] / "bench"
 TOLERANCE = 1e-4

@@ -33,7 +33,7 @@ from typer.testing import CliRunner
 
 from contracts import FPS, SAMPLE_RATE, Motion, SourceFace
 from encoders.face.portrait import encode_face
-from moda.motion import save_motion
+from moda.motion.space import save_motion
 from pipelines import TalkOptions, credentials
 from pipelines.cli import app
 from pipelines.credentials import CERT_VARIABLE, KEY_VARIABLE, SigningError, installation_file, signing_credential

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from moda.flow import published_sigmas
-from moda.published import LIP_CHANNELS, modulate_lips, published_space, resize, starting_motion
-from moda.sampler import SamplerConfig
-from moda.solvers import SOLVERS
+from moda.flow.path import published_sigmas
+from moda.flow.sampler import SamplerConfig
+from moda.flow.solvers import SOLVERS
+from moda.motion.published import LIP_CHANNELS, modulate_lips, published_space, resize, starting_motion
 
 GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"
 

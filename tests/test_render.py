@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from contracts import EMOTIONS, KEYPOINT_VERTICES, SourceFace
+from moda.motion.templates import EMOTION_TEMPLATES, WIDE, express
 from moda.render import MeshRenderer, RenderError
 from moda.render.mesh import MeshPortrait
 from moda.render.mesh.expression import MAX_LID_RATIO, Expression, lid_ratio
@@ -20,7 +21,6 @@ from moda.render.mesh.geometry import HEAD_SHIFT, MAX_TRANSLATION, HeadFit, Head
 from moda.render.mesh.renderer import _one_thread
 from moda.render.mesh.topology import EYES, INNER_LOWER_LIP, INNER_UPPER_LIP, OVAL, face_mesh
 from moda.render.mesh.warp import HAIR_STRETCH, SLANT, _gaps, _room
-from moda.templates import EMOTION_TEMPLATES, WIDE, express
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

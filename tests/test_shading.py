@@ -8,12 +8,12 @@ import pytest
 from test_render import BLINK, JAW, SIZE, draw, drawn_face, motion
 
 from contracts import EMOTIONS
+from moda.motion.templates import EMOTION_TEMPLATES
 from moda.render import MeshRenderer
 from moda.render.mesh import MeshPortrait
 from moda.render.mesh.expression import LIDS_FOLLOW, Expression, follow_gaze
 from moda.render.mesh.topology import OVAL
 from moda.render.mesh.warp import _unfold
-from moda.templates import EMOTION_TEMPLATES
 
 GRIN = {61: (-80, 115, -90), 291: (80, 115, -90), 40: (-45, 75, -60), 270: (45, 75, -60), 205: (-34, 45, -20),
         425: (34, 45, -20), 145: (0, 26, 0), 374: (0, 26, 0)}  # fmt: skip

@@ -16,11 +16,11 @@ from contracts import EMOTIONS, SAMPLES_PER_FRAME
 from encoders.audio.train import Speech, augment, log_mel, train_encoder
 from encoders.audio.train import TrainConfig as EncoderTrainConfig
 from encoders.audio.wav2vec import ARTICULATION_CHANNELS, load_lite, loudness
-from moda.checkpoint import load_checkpoint
-from moda.config import ModelConfig
-from moda.model import MMDiT
-from moda.motion import LIPS, POSE, lip_gap
-from moda.templates import express
+from moda.motion.space import LIPS, POSE, lip_gap
+from moda.motion.templates import express
+from moda.network.checkpoint import load_checkpoint
+from moda.network.config import ModelConfig
+from moda.network.model import MMDiT
 from moda.train import (
     NEUTRAL,
     NONE,

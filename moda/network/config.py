@@ -51,7 +51,7 @@ def coarse_to_fine(
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The shape of an :class:`~moda.model.MMDiT`; stored in its checkpoint."""
+    """The shape of an :class:`~moda.network.model.MMDiT`; stored in its checkpoint."""
 
     hidden: int
     heads: int

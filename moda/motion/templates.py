@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from contracts import EMOTIONS, KEYPOINT_VERTICES, LIP_OPENING
-from moda.motion import LIPS, MOTION_DIM, ROTATION
+from moda.motion.space import LIPS, MOTION_DIM, ROTATION
 
 if TYPE_CHECKING:
     from torch import Tensor

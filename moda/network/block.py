@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from moda.layers import MLP, Linear, joined, modulate, rms_norm, rotate
+from moda.network.layers import MLP, Linear, joined, modulate, rms_norm, rotate
 
 
 class Layout(NamedTuple):

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from contracts import ModaError
-from moda.blinks import change_blinks
-from moda.motion import EXPRESSION, LIPS, LOWER_LIP, MOTION_DIM, POSE, SCALE, UPPER_LIDS, channel
-from moda.published import EYE_KEYPOINTS, LIP_CHANNELS
+from moda.motion.blinks import change_blinks
+from moda.motion.published import EYE_KEYPOINTS, LIP_CHANNELS
+from moda.motion.space import EXPRESSION, LIPS, LOWER_LIP, MOTION_DIM, POSE, SCALE, UPPER_LIDS, channel
 
 LARGEST = 2.0  # of every knob: beyond, faces break
 
@@ -30,7 +30,7 @@ class Knobs:
     head_motion: float = 1.0
     """Scales pose, translation and size about the portrait's own; at 0 the head is still."""
     blink_rate: float = 1.0
-    """Blinks in proportion: at 0 there are none, at .5 every second, at 2 each has a copy (:mod:`moda.blinks`)."""
+    """Blinks in proportion: at 0 there are none, at .5 every second, at 2 each has a copy (:mod:`moda.motion.blinks`)."""
     mouth: float = 1.0
     """Scales the articulation, that is all of the lips but smile and frown, about shut lips: at 0 they stay shut. The
     inner-lip gap scales exactly."""
@@ -41,7 +41,7 @@ class Knobs:
     def turn(self, chunks: Iterable[np.ndarray], chance: np.random.Generator) -> Iterator[np.ndarray]:
         """Motion chunks [n, 70] of space ``mesh`` -> as many frames, the same however they are cut into chunks.
 
-        ``chance`` says when added blinks come; only ``blink_rate`` delays the frames, see ``moda.blinks.AHEAD``.
+        ``chance`` says when added blinks come; only ``blink_rate`` delays the frames, see ``moda.motion.blinks.AHEAD``.
         """
         if self.blink_rate != 1:
             chunks = change_blinks(chunks, self.blink_rate, chance)

@@ -14,10 +14,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from contracts import ModaError
-from moda.config import ONE, ModelConfig
 from moda.files import replacing
-from moda.model import MMDiT
-from moda.motion import MotionSpace
+from moda.motion.space import MotionSpace
+from moda.network.config import ONE, ModelConfig
+from moda.network.model import MMDiT
 
 FORMAT = "moda-mmdit-1"
 
@@ -49,7 +49,7 @@ def load_checkpoint(
     path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
 ) -> tuple[MMDiT, MotionSpace]:
     """The model, in eval mode on ``device`` and in ``dtype``, and its motion space. Raises WeightsError."""
-    remedy = "give the path of a file written by moda.checkpoint.save_checkpoint"
+    remedy = "give the path of a file written by moda.network.checkpoint.save_checkpoint"
     if not Path(path).is_file():
         raise WeightsError(f"no motion model at {path}; {remedy}")
     try:
@@ -129,7 +129,7 @@ def load_published(state_dict: Mapping[str, Tensor]) -> MMDiT:
     """The published network as an :class:`MMDiT`, on CPU, in float32 and eval mode; widths are read off the tensors.
 
     Every published tensor is used exactly once. Three more may be there: ``scheduler.sigmas``, a table that
-    :mod:`moda.flow` computes; ``null_motion_feat``, which nothing reads; and ``null_audio_feat``, which the published
+    :mod:`moda.flow.path` computes; ``null_motion_feat``, which nothing reads; and ``null_audio_feat``, which the published
     code can lose (it is a parameter only on CPU). Where that is absent, one normal draw of seed 42 stands in, the same
     for all 12 layers. Raises WeightsError.
     """

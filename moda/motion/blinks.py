@@ -13,7 +13,7 @@ from itertools import chain
 import numpy as np
 from scipy.ndimage import find_objects, label, median_filter
 
-from moda.motion import LIDS, MOTION_DIM, UPPER_LIDS
+from moda.motion.space import LIDS, MOTION_DIM, UPPER_LIDS
 
 DEPTH = 0.05  # OC below the usual: lids that come this low are down
 LONGEST = 15  # frames down; longer is a look down, or shut eyes

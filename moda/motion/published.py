@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from contracts import FPS
-from moda.motion import EPSILON, SCALE, TRANSLATION, MotionSpace
+from moda.motion.space import EPSILON, SCALE, TRANSLATION, MotionSpace
 
-_STATISTICS = Path(__file__).with_name("assets") / "published_motion.json"
+_STATISTICS = Path(__file__).parents[1] / "assets" / "published_motion.json"
 
 #: Keypoints of the lips and of the eyes, and the lips' places in a frame.
 LIP_KEYPOINTS = (6, 12, 14, 17, 19, 20)

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from contracts import EMOTIONS
-from moda.block import Block, Layout
-from moda.config import Modality, ModelConfig
-from moda.layers import AudioEmbedder, Embedder, Head, rope_angles, sinusoid
+from moda.network.block import Block, Layout
+from moda.network.config import Modality, ModelConfig
+from moda.network.layers import AudioEmbedder, Embedder, Head, rope_angles, sinusoid
 
 #: The condition "no emotion given": a one-hot row for the null class.
 NULL_EMOTION = EMOTIONS.index("none")

@@ -62,7 +62,7 @@ class MotionSpace:
 
     ``noise`` scales the Gaussian that the flow starts from, per channel: 1 is the published model; below 1 the sound
     has more and chance less to say. ``width`` is how smooth that Gaussian is in time, in frames (see
-    ``moda.flow.draw_noise``): 0 is the published white noise; what moves slowly starts from slow noise, and what a
+    ``moda.flow.path.draw_noise``): 0 is the published white noise; what moves slowly starts from slow noise, and what a
     short walk leaves of it is no jitter.
     """
 

@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from contracts import Conditions
-from moda.flow import draw_noise, interpolate, published_sigmas, uniform_sigmas
-from moda.guidance import Guidance, GuidedVelocity
-from moda.model import MMDiT
-from moda.motion import LIPS, POSE, MotionError, MotionSpace
-from moda.solvers import SOLVERS, Velocity
-from moda.timeline import evaluate
-from moda.windows import crossfade, cut, hold
+from moda.flow.guidance import Guidance, GuidedVelocity
+from moda.flow.path import draw_noise, interpolate, published_sigmas, uniform_sigmas
+from moda.flow.solvers import SOLVERS, Velocity
+from moda.flow.windows import crossfade, cut, hold
+from moda.motion.space import LIPS, POSE, MotionError, MotionSpace
+from moda.motion.timeline import evaluate
+from moda.network.model import MMDiT
 
 
 @dataclass(frozen=True)
