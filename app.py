@@ -18,12 +18,12 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
 import gradio as gr
 
 from pipelines import EMOTIONS, ModaError, TalkingHead, TalkOptions
-from pipelines.guard import Guard
-from pipelines.models import installed
-from pipelines.panels import ASSETS, Pace, growing, judge, message, outline_faces, screen
 from pipelines.render import Progress
-from pipelines.studio import Result, Studio, read_options, suited
-from pipelines.workspace import Limits, open_workspace
+from pipelines.web.guard import Guard
+from pipelines.web.panels import ASSETS, Pace, growing, judge, message, outline_faces, screen
+from pipelines.web.studio import Result, Studio, read_options, suited
+from pipelines.web.workspace import Limits, open_workspace
+from pipelines.weights.models import installed
 
 EXAMPLES = Path(__file__).parent / "examples"  # in a checkout, not in a wheel
 PORTRAIT, ENGLISH, SPANISH = (EXAMPLES / name for name in ("portrait.jpg", "voice_en.wav", "voice_es.wav"))

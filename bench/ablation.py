@@ -25,9 +25,9 @@ from moda.flow.sampler import SamplerConfig
 from moda.network.checkpoint import load_checkpoint
 from moda.network.config import MODALITIES, ModelConfig, coarse_to_fine
 from moda.train import TrainConfig, train_motion
-from pipelines.corpus import load_corpus, split
-from pipelines.evaluate import ONE, Report, compare, evaluate
-from pipelines.train import Resume, motion_examples
+from pipelines.evaluation.evaluate import ONE, Report, compare, evaluate
+from pipelines.training.corpus import load_corpus, split
+from pipelines.training.train import Resume, motion_examples
 
 #: Changes of ModelConfig.lite. The plans have as many parameters as it, to a few per cent.
 NETWORKS: dict[str, dict] = {

@@ -24,7 +24,7 @@ from PIL import Image, ImageOps
 
 from contracts import EMOTIONS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from encoders.audio.media import load_audio
-from pipelines.batch import Plan, Processes, read_manifest, run_batch
+from pipelines.batch.run import Plan, Processes, read_manifest, run_batch
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 

@@ -3,11 +3,11 @@
     python bench/closures.py SET [--encoder FILE] [--motion FILE] [--samples 2] [--work FOLDER]
 
 First, how close tracked lips come on spoken p, b and m, and elsewhere in speech (training speakers; phones aligned by
-the teachers of `moda train encoder`, with the same --work): the choice of `pipelines.metrics.SHUT`. Then it samples
-the tuning speakers of a motion set (clips of four seconds or more), applies every rule of a grid, and compares with
-how the people moved: recall and precision of closures inside speech (+-1 frame), AUC, correlation of the gap. Figures
-are means over clips and samples. Chosen is the best F1 among the rules that cost no more than .005 of the correlation;
-write it into SealRule. Then what bringing the lips together in pauses costs.
+the teachers of `moda train encoder`, with the same --work): the choice of `pipelines.evaluation.metrics.SHUT`. Then it
+samples the tuning speakers of a motion set (clips of four seconds or more), applies every rule of a grid, and compares
+with how the people moved: recall and precision of closures inside speech (+-1 frame), AUC, correlation of the gap.
+Figures are means over clips and samples. Chosen is the best F1 among the rules that cost no more than .005 of the
+correlation; write it into SealRule. Then what bringing the lips together in pauses costs.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from moda.flow.sampler import SamplerConfig, sample
 from moda.motion.closures import SealRule, close_lips
 from moda.motion.space import lip_gap
 from moda.network.checkpoint import load_checkpoint
-from pipelines.corpus import Clip, load_corpus, part
-from pipelines.metrics import closure_auc, closures, correlation, speech_frames
-from pipelines.models import EMBEDDED as MOTION
-from pipelines.train import teacher_labels
+from pipelines.evaluation.metrics import closure_auc, closures, correlation, speech_frames
+from pipelines.training.corpus import Clip, load_corpus, part
+from pipelines.training.train import teacher_labels
+from pipelines.weights.models import EMBEDDED as MOTION
 
 THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6)
 APPROACHES = (0.05, 0.065, 0.08, 0.1, 0.12, 0.15, 1.0)  # OC

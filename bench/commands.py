@@ -3,8 +3,8 @@
     python bench/commands.py VIDEOS PORTRAIT... [--count N] [--frames 50] [--size 512] [--sheet OUT.png]
 
 Commanded is what the renderer means to draw after its clamps, the displaced mesh; mesh and tracked landmarks are
-measured alike (encoders/face/headfit.py). Of the lips and lids the gap counts, in OC, the distance of the outer eye corners;
-of the head pitch, yaw and roll.
+measured alike (encoders/face/headfit.py). Of the lips and lids the gap counts, in OC, the distance of the outer eye
+corners; of the head pitch, yaw and roll.
 
 The tracker errs on real heads too, so the videos' own frames, undrawn, say what it can tell: tracked as they are and
 mirrored, the same heads must be seen alike. A channel is judged on the videos where that correlation reaches the
@@ -32,7 +32,7 @@ from figures import VIDEOS, Figure, draw, exact_frames, faces, files, meant, pre
 from encoders.face.headfit import HeadFit, fit_head
 from encoders.face.landmarker import FaceLandmarker
 from moda.motion.space import EXPRESSION, PITCH
-from pipelines.metrics import correlation
+from pipelines.evaluation.metrics import correlation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

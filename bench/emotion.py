@@ -4,12 +4,12 @@
 
 PORTRAITS is a folder of pictures, VOICE a recording, of which some seconds are spoken. Every portrait shows every
 emotion in full, the first few also in part; the rendered frames are landmarked, and their blendshapes compared with
-those of the same portrait speaking neutrally, by the estimate for faces that talk (pipelines/emotions.py). An emotion
-is named where its score leads, or where the estimate for portraits (encoders/emotion.py) names it outright, which it
-may do already of the neutral face; the face moves towards it where its score is over MOVED, or the portrait's estimate
-rises by as much. With a motion set: how well the mouth still follows real people (tuning speakers), and the share of
-the set's frames that show each emotion. OUT gets emotion.png, a frame per portrait and emotion. ``--templates`` adds
-the templates to the neutral motion instead of asking the model: what the renderer can show at all.
+those of the same portrait speaking neutrally, by the estimate for faces that talk (pipelines/training/emotions.py). An
+emotion is named where its score leads, or where the estimate for portraits (encoders/emotion.py) names it outright,
+which it may do already of the neutral face; the face moves towards it where its score is over MOVED, or the portrait's
+estimate rises by as much. With a motion set: how well the mouth still follows real people (tuning speakers), and the
+share of the set's frames that show each emotion. OUT gets emotion.png, a frame per portrait and emotion.
+``--templates`` adds the templates to the neutral motion instead of asking the model: what the renderer can show at all.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from encoders.face.portrait import encode_face
 from encoders.identity import encode_identity
 from moda.motion.templates import express
 from pipelines import TalkingHead
-from pipelines.corpus import Clip, load_corpus, split
-from pipelines.emotions import emotion_scores, pseudo_emotion, resting, shares
-from pipelines.metrics import correlation, lip_gap
+from pipelines.evaluation.metrics import correlation, lip_gap
+from pipelines.training.corpus import Clip, load_corpus, split
+from pipelines.training.emotions import emotion_scores, pseudo_emotion, resting, shares
 
 if TYPE_CHECKING:
     from contracts import Array

@@ -1,4 +1,4 @@
-"""Is every gate of encoders/face/portrait.py hit by a real picture, and what passes? A table of pictures and what is said.
+"""Is every gate of the face encoder hit by a real picture, and what passes? A table of pictures and what is said.
 
     python bench/gates.py PORTRAIT... [--every 10]
 

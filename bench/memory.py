@@ -37,9 +37,9 @@ from moda.render.liveportrait import LivePortraitRenderer
 from moda.render.liveportrait.checkpoint import load_published
 from moda.render.liveportrait.shapes import Widths, published_shapes
 from pipelines import render_motion
-from pipelines.models import load_liveportrait, load_models
 from pipelines.perform import perform
 from pipelines.render import Film
+from pipelines.weights.models import load_liveportrait, load_models
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 FIRST = 500  # frames: all that is made once is made by then, the queue of the encoder full

@@ -20,7 +20,7 @@ from figures import MOTION_SIZE, Figure, draw, faces, prepare, report, still
 
 from contracts import KEYPOINT_VERTICES, LIP_OPENING
 from moda.motion.space import channel
-from pipelines.corpus import load_corpus
+from pipelines.training.corpus import load_corpus
 
 if TYPE_CHECKING:
     from contracts import Array

@@ -3,8 +3,8 @@
     python bench/rendered.py SET PORTRAIT... [--part tune] [--clips 4] [--seconds 5]
 
 The longest clips of held-out speakers, one each, are spoken by every portrait; the mouth is compared with the real
-person's, once as commanded and once as it is tracked in the video, by the figures of pipelines/metrics.py. ``--part
-test`` is for reporting only. By default a minute of video for three portraits.
+person's, once as commanded and once as it is tracked in the video, by the figures of pipelines/evaluation/metrics.py.
+``--part test`` is for reporting only. By default a minute of video for three portraits.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from encoders.face.portrait import encode_face
 from encoders.face.track import track_video
 from encoders.identity import encode_identity
 from pipelines import TalkingHead
-from pipelines.corpus import Clip, load_corpus, split
-from pipelines.metrics import best_lag, clip_figures, correlation, lip_gap, speech_frames
-from pipelines.video import open_video
+from pipelines.evaluation.metrics import best_lag, clip_figures, correlation, lip_gap, speech_frames
+from pipelines.film.video import open_video
+from pipelines.training.corpus import Clip, load_corpus, split
 
 if TYPE_CHECKING:
     from contracts import Array, SourceFace

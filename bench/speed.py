@@ -28,7 +28,7 @@ from encoders.face.portrait import encode_face
 from encoders.identity import encode_identity
 from moda.render.framing import Framing
 from pipelines import TalkingHead
-from pipelines.video import Canvas
+from pipelines.film.video import Canvas
 
 if TYPE_CHECKING:
     from contracts import Array, SourceFace

@@ -29,7 +29,7 @@ from encoders.face.landmarker import FaceLandmarker
 from encoders.face.portrait import encode_face
 from encoders.identity import encode_identity
 from pipelines import TalkingHead
-from pipelines.metrics import SHUT, lip_gap
+from pipelines.evaluation.metrics import SHUT, lip_gap
 
 if TYPE_CHECKING:
     from contracts import Array, SourceFace

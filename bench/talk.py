@@ -40,10 +40,10 @@ from moda.motion.timeline import EmotionMix
 from moda.network.model import NULL_EMOTION, MMDiT
 from moda.render import Framing, MeshRenderer
 from pipelines import TalkingHead, TalkOptions
-from pipelines.models import Models
-from pipelines.provenance import Claim, sign
+from pipelines.film.provenance import Claim, sign
+from pipelines.film.video import open_video
 from pipelines.render import Film
-from pipelines.video import open_video
+from pipelines.weights.models import Models
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 PORTRAIT, VOICE = EXAMPLES / "portrait.jpg", EXAMPLES / "voice_en.wav"

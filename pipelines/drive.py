@@ -22,9 +22,9 @@ from moda.render.liveportrait import LivePortraitRenderer
 from moda.render.liveportrait.renderer import check_background
 from pipelines.device import choose_device
 from pipelines.driving import cast, watch_face
-from pipelines.models import load_renderer
-from pipelines.provenance import Claim, check_signing
+from pipelines.film.provenance import Claim, check_signing
 from pipelines.render import Film, Progress, check_outputs
+from pipelines.weights.models import load_renderer
 
 if TYPE_CHECKING:
     from moda.render import Renderer

@@ -14,13 +14,13 @@ from encoders.audio.media import frame_count, load_audio
 from encoders.face.portrait import encode_face
 from moda.motion.space import load_motion, save_motion
 from moda.render import Background, Frame, Framing, Renderer, RenderError, Scene
-from pipelines.credentials import SigningError
 from pipelines.device import choose_device
 from pipelines.driving import cast
-from pipelines.mark import Mark
-from pipelines.models import load_renderer
-from pipelines.provenance import Claim, check_signing, sign
-from pipelines.video import check_output, open_video
+from pipelines.film.credentials import SigningError
+from pipelines.film.mark import Mark
+from pipelines.film.provenance import Claim, check_signing, sign
+from pipelines.film.video import check_output, open_video
+from pipelines.weights.models import load_renderer
 
 if TYPE_CHECKING:
     from os import PathLike

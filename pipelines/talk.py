@@ -22,10 +22,10 @@ from moda.motion.published import TAIL
 from moda.motion.space import POSE, MotionError, load_motion
 from moda.render import Background, Frame, Framing
 from pipelines.device import choose_device
-from pipelines.models import LITE, PUBLISHED, RANDOM, WEIGHTS, Models, check_models, load_models
+from pipelines.film.provenance import Claim, check_signing
 from pipelines.perform import perform
-from pipelines.provenance import Claim, check_signing
 from pipelines.render import Film, Keeping, Progress, check_outputs
+from pipelines.weights.models import LITE, PUBLISHED, RANDOM, WEIGHTS, Models, check_models, load_models
 
 if TYPE_CHECKING:
     from contracts import Array, AudioFeatures
@@ -48,7 +48,7 @@ class TalkOptions:
     seed: int = 0
     """0 to 2^63 - 1. The same seed gives the same video, frame for frame."""
     weights: str = LITE
-    """``lite``, ``moda``, ``random-base``, or the folder of an own training: see :mod:`pipelines.models`."""
+    """``lite``, ``moda``, ``random-base``, or the folder of an own training: see :mod:`pipelines.weights.models`."""
     sampling: Sampling = "default"
     """``published`` samples as the published MoDA does, for comparison: ten steps, windows blended, the clip heard and
     its lips touched up as a whole. For its own weights only."""

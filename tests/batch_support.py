@@ -10,7 +10,7 @@ from pathlib import Path
 
 from contracts import ModaError
 from moda.files import sha256
-from pipelines.worker import Outcome, Task
+from pipelines.crews.worker import Outcome, Task
 
 
 class Scribe:

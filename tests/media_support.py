@@ -68,6 +68,6 @@ def files(folder: Path) -> set[str]:
 
 def synthetic_voice(path: Path, seconds: float) -> Path:
     """A WAV with the sound of speech, as the doctor has it."""
-    from pipelines.doctor import synthetic_speech
+    from pipelines.cli.doctor import synthetic_speech
 
     return write_wav(path, synthetic_speech(seconds) / 32768)

@@ -34,10 +34,10 @@ from moda.flow.sampler import SamplerConfig
 from moda.motion.space import save_motion
 from moda.render import Scene
 from pipelines import ModaError, Progress
-from pipelines.cli import app as cli
-from pipelines.studio import Result, Studio
+from pipelines.cli.main import app as cli
 from pipelines.talk import TalkOptions, Voice
-from pipelines.workspace import Limits, Workspace
+from pipelines.web.studio import Result, Studio
+from pipelines.web.workspace import Limits, Workspace
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")  # its use of pandas
 

@@ -15,11 +15,12 @@ from batch_support import Lame, Refuser, Scribe
 from media_support import PORTRAIT, files, write_wav
 from typer.testing import CliRunner
 
-import pipelines.batch
-import pipelines.worker
+import pipelines.batch.run
+import pipelines.crews.worker
 from encoders.audio.media import load_audio
 from moda.files import sha256
-from pipelines.batch import (
+from pipelines.batch.report import Entry, Report
+from pipelines.batch.run import (
     ManifestError,
     Plan,
     Processes,
@@ -29,11 +30,10 @@ from pipelines.batch import (
     read_manifest,
     run_batch,
 )
-from pipelines.cli import app
-from pipelines.crews import Died, Ready
-from pipelines.report import Entry, Report
+from pipelines.cli.main import app
+from pipelines.crews.crews import Died, Ready
+from pipelines.crews.worker import Cache, Task, Worker
 from pipelines.talk import TalkingHead, TalkOptions
-from pipelines.worker import Cache, Task, Worker
 
 EMOTIONS = ("neutral", "fear")
 
@@ -147,7 +147,7 @@ def test_other_settings_and_models_are_made_again(folder, monkeypatch):
     rows[1] = "a.jpg,y.wav,2.mp4,,other.npz"
     assert [entry.output for entry in made(plan_of(folder, *rows), out)] == ["2.mp4"]
     assert files(out) == {"1.mp4", "2.mp4", "other.npz", "report.jsonl"}
-    monkeypatch.setattr("pipelines.batch._software", lambda weights: ("2.0",))
+    monkeypatch.setattr("pipelines.batch.run._software", lambda weights: ("2.0",))
     assert len(made(plan_of(folder, *rows), out)) == 2
 
 
@@ -375,7 +375,7 @@ def test_what_a_worker_keeps_changes_no_byte(tmp_path, speech, monkeypatch):
         assert outcomes[number].hashes == (sha256(alone),)
     bad = worker.run(Task(str(speech), str(speech), str(tmp_path / "bad.mp4"), {}))
     assert "is not a picture" in bad.error and not (tmp_path / "bad.mp4").exists()
-    monkeypatch.setattr(pipelines.worker, "LONG", 0.1)  # it is then given to talk by its name
+    monkeypatch.setattr(pipelines.crews.worker, "LONG", 0.1)  # it is then given to talk by its name
     worker._voices = Cache(0)
     unkept = worker.run(Task(str(PORTRAIT), str(speech), str(tmp_path / "unkept.mp4"), options[1]))
     assert unkept.hashes == outcomes[1].hashes
@@ -390,7 +390,7 @@ def moda(*words: object):
 
 @pytest.fixture
 def scribes(monkeypatch):
-    monkeypatch.setattr(pipelines.batch, "Processes", partial(Processes, worker=Scribe))
+    monkeypatch.setattr(pipelines.batch.run, "Processes", partial(Processes, worker=Scribe))
 
 
 def test_the_command_says_what_it_made(folder, scribes):
@@ -471,7 +471,7 @@ def test_the_address_of_ray_may_be_left_out(folder, monkeypatch, words, address)
         asked.append(given)
         return Processes(1, worker=Scribe)
 
-    monkeypatch.setattr(pipelines.batch, "RayActors", crew)
+    monkeypatch.setattr(pipelines.batch.run, "RayActors", crew)
     plan_of(folder, "a.jpg,x.wav,1.mp4,,")
     result = moda("-o", folder / "videos", "--workers", 3, *words, folder / "jobs.csv")
     assert result.exit_code == 0, result.output

@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 
 from contracts import SAMPLES_PER_FRAME
 from encoders.audio.media import load_audio
-from pipelines.batch import RayActors, WorkerError, read_manifest, run_batch
+from pipelines.batch.run import RayActors, WorkerError, read_manifest, run_batch
 
 ROOT = Path(__file__).parents[1]
 HEADER = "portrait,audio,output,emotion,seed\n"

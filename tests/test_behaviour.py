@@ -14,8 +14,8 @@ from encoders.audio.wav2vec import AudioEncoder
 from moda.flow.sampler import SamplerConfig
 from moda.motion.knobs import Knobs
 from moda.network.checkpoint import load_checkpoint
-from pipelines.models import EMBEDDED
 from pipelines.perform import perform
+from pipelines.weights.models import EMBEDDED
 
 pytestmark = pytest.mark.slow
 

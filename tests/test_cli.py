@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from contracts import SAMPLE_RATE, Motion
 from moda.motion.space import save_motion
-from pipelines.cli import app
+from pipelines.cli.main import app
 
 ROOT = Path(__file__).parents[1]
 

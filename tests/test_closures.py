@@ -26,8 +26,8 @@ from moda.motion.closures import (
 )
 from moda.motion.space import lip_gap
 from moda.network.checkpoint import load_checkpoint
-from pipelines.models import EMBEDDED
 from pipelines.perform import perform
+from pipelines.weights.models import EMBEDDED
 
 
 def test_a_pause_is_long_and_a_closure_is_not() -> None:

@@ -10,7 +10,7 @@ from contracts import Conditions, EmotionKey, EmotionTimeline
 from encoders.audio.wav2vec import AudioEncoder
 from moda.flow.sampler import SamplerConfig, sample
 from moda.network.checkpoint import load_checkpoint
-from pipelines.models import EMBEDDED
+from pipelines.weights.models import EMBEDDED
 
 AVAILABLE = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
 

@@ -28,10 +28,10 @@ from moda.render.liveportrait import LivePortrait, LivePortraitRenderer
 from moda.render.liveportrait.crop import SIZE, cut, film_square, film_to_crop, openings
 from moda.render.liveportrait.driving import carry_over
 from moda.render.liveportrait.keypoints import KeypointMotion, place, retarget, spoken_keypoints, told_keypoints
-from pipelines.cli import app
+from pipelines.cli.main import app
 from pipelines.drive import drive_portrait
 from pipelines.driving import _bridge, cast, watch_face
-from pipelines.video import open_video
+from pipelines.film.video import open_video
 
 if TYPE_CHECKING:
     from contracts import Array, SourceFace
@@ -206,7 +206,7 @@ def quick(seen: Seen, face: SourceFace, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.fixture
 def toy(nets: LivePortrait, monkeypatch: pytest.MonkeyPatch) -> LivePortraitRenderer:
     """The renderer that pipelines get by the name of ``liveportrait``."""
-    from pipelines import models
+    from pipelines.weights import models
 
     renderer = LivePortraitRenderer(nets, batch=5)
     load = models.load_renderer

@@ -7,7 +7,7 @@ import pytest
 from test_emotion import shapes
 
 from contracts import EMOTIONS
-from pipelines.emotions import EmotionLabelError, pseudo_emotion, resting, shares
+from pipelines.training.emotions import EmotionLabelError, pseudo_emotion, resting, shares
 
 NEUTRAL = EMOTIONS.index("neutral")
 REST = shapes(browDown=0.2, mouthSmile=0.15, jawOpen=0.05)

@@ -18,12 +18,12 @@ from moda.motion.space import LOWER_LIP, MotionSpace
 from moda.network.checkpoint import save_checkpoint
 from moda.network.config import ModelConfig
 from moda.network.model import MMDiT
-from pipelines import baselines, metrics
-from pipelines import evaluate as evaluation
-from pipelines.cli_evaluate import tables, write
-from pipelines.corpus import Clip, CorpusError
-from pipelines.evaluate import ClipScore, Report, compare, real_ranges, summarise
-from pipelines.tcn import TcnConfig
+from pipelines.cli.evaluate import tables, write
+from pipelines.evaluation import baselines, metrics
+from pipelines.evaluation import evaluate as evaluation
+from pipelines.evaluation.evaluate import ClipScore, Report, compare, real_ranges, summarise
+from pipelines.training.corpus import Clip, CorpusError
+from pipelines.training.tcn import TcnConfig
 
 EVERYWHERE = np.ones(200, bool)
 

@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 
 from contracts import KEYPOINT_VERTICES, ModaError, SourceFace
+from encoders.face import landmarker as landmarker_module
+from encoders.face import portrait as face_module
 from encoders.face.headfit import HeadFit, euler_degrees, fit_head, rotation_matrix
 from encoders.face.image import ImageError, load_image
 from encoders.face.landmarker import (
@@ -42,8 +44,6 @@ from encoders.face.portrait import (
     list_faces,
     mirror_disagreement,
 )
-from encoders.face import landmarker as landmarker_module
-from encoders.face import portrait as face_module
 
 ROOT = Path(__file__).resolve().parents[1]
 PORTRAIT = ROOT / "examples" / "portrait.jpg"

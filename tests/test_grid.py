@@ -15,10 +15,10 @@ from contracts import FPS, Motion
 from encoders.audio.visemes import VISEMES
 from moda.motion.space import MOTION_DIM, POSE, lip_gap, load_motion
 from pipelines import TalkingHead, TalkOptions
-from pipelines.grid import BAND, COLUMNS, LABELS, SIZE, _together
-from pipelines.plot import POINTS, plot_motion
-from pipelines.studio import Studio
-from pipelines.workspace import Workspace
+from pipelines.web.grid import BAND, COLUMNS, LABELS, SIZE, _together
+from pipelines.web.plot import POINTS, plot_motion
+from pipelines.web.studio import Studio
+from pipelines.web.workspace import Workspace
 
 
 def test_streams_are_joined_whatever_their_chunks():

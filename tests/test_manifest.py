@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.manifest import COLUMNS, ManifestError, Plan, cross, read_manifest
+from pipelines.batch.manifest import COLUMNS, ManifestError, Plan, cross, read_manifest
 from pipelines.talk import TalkOptions
 
 

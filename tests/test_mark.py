@@ -9,8 +9,8 @@ from media_support import PORTRAIT, read_frames
 from contracts import SourceFace
 from encoders.face.portrait import encode_face
 from moda.render import Framing, MeshRenderer, Scene
-from pipelines.mark import Mark
-from pipelines.provenance import Claim
+from pipelines.film.mark import Mark
+from pipelines.film.provenance import Claim
 from pipelines.render import Film
 
 SIZES = [(256, 256), (512, 512), (720, 406), (1080, 1920), (2160, 3840)]

@@ -8,8 +8,8 @@ import pytest
 import torch
 from model_support import generator
 
-from moda.flow.path import FlowPoint
 from moda.flow import path as flow
+from moda.flow.path import FlowPoint
 from moda.flow.solvers import SOLVERS, Velocity
 
 

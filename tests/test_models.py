@@ -29,13 +29,13 @@ from moda.motion.space import EXPRESSION, POSE, MotionError, load_motion, save_m
 from moda.network.shapes import published_shapes, random_state
 from moda.render.liveportrait.shapes import published_shapes as renderer_shapes
 from pipelines import TalkingHead, TalkOptions
-from pipelines.catalogue import PublishedWeightsError
-from pipelines.grid import film_emotions
-from pipelines.models import EMBEDDED, ModelsError, installed, model_files
-from pipelines.plot import plot_motion
 from pipelines.render import render_motion
 from pipelines.talk import OptionError
-from pipelines.weights import import_weights
+from pipelines.web.grid import film_emotions
+from pipelines.web.plot import plot_motion
+from pipelines.weights.catalogue import PublishedWeightsError
+from pipelines.weights.models import EMBEDDED, ModelsError, installed, model_files
+from pipelines.weights.store import import_weights
 
 SECONDS, FRAMES = 0.22, 6  # the last of them is half a frame of sound
 HUBERT = {
@@ -205,7 +205,7 @@ def test_what_only_published_weights_have_is_refused(asked: dict) -> None:
 
 FULL_SIZE = """
 import resource, sys
-from pipelines.cli import app
+from pipelines.cli.main import app
 try:
     app(sys.argv[1:], standalone_mode=False)
 finally:

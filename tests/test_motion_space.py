@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from contracts import Motion
-from moda.motion.space import MotionError, MotionSpace, load_motion, save_motion
 from moda.motion import space as m
+from moda.motion.space import MotionError, MotionSpace, load_motion, save_motion
 
 SPACE = MotionSpace("mesh", torch.linspace(-1, 1, 70), torch.linspace(0, 2, 70), torch.ones(70))
 

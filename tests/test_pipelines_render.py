@@ -17,10 +17,10 @@ from encoders.face.portrait import NoSuchFace, encode_face
 from encoders.face.track import NoFaceInVideo, VideoMissing
 from moda.motion.space import MotionError, load_motion, save_motion
 from moda.render import Framing, MeshRenderer, RenderError
-from pipelines.catalogue import PublishedWeightsError
 from pipelines.drive import drive_portrait
+from pipelines.film.video import OutputError
 from pipelines.render import Film, render_motion
-from pipelines.video import OutputError
+from pipelines.weights.catalogue import PublishedWeightsError
 
 LOWER_LIP_Y, CHIN_Y, YAW = 3 * 3 + 1, 8 * 3 + 1, 68
 

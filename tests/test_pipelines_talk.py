@@ -17,9 +17,9 @@ from encoders.face.portrait import encode_face
 from moda.motion.space import POSE, MotionError, load_motion, save_motion
 from moda.render import RenderError
 from pipelines import TalkingHead, TalkOptions
-from pipelines.provenance import verify
+from pipelines.film.provenance import verify
+from pipelines.film.video import OutputError
 from pipelines.talk import OptionError
-from pipelines.video import OutputError
 
 UPPER_LIP_Y, LOWER_LIP_Y = 2 * 3 + 1, 3 * 3 + 1
 SECONDS = 1.51

@@ -18,7 +18,7 @@ from media_support import Array, files, read_frames, tone, write_sound, write_vi
 from contracts import FPS, SAMPLE_RATE
 from encoders.audio.media import AudioError, frame_count, load_audio, probe_audio
 from moda.files import replacing
-from pipelines.video import OutputError, check_output, open_video
+from pipelines.film.video import OutputError, check_output, open_video
 
 ROOT = Path(__file__).parents[1]
 SIZE = 64
@@ -220,7 +220,7 @@ def test_two_writers_of_one_file_do_not_meet(tmp_path):
 
 
 def test_a_folder_closed_to_us_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("pipelines.video.os.access", lambda path, mode: False)  # root may write anywhere
+    monkeypatch.setattr("pipelines.film.video.os.access", lambda path, mode: False)  # root may write anywhere
     with pytest.raises(OutputError, match="no permission"):
         check_output(tmp_path / "out.mp4")
 
@@ -235,7 +235,7 @@ def test_a_full_disk_is_one_clear_line_and_no_file(tmp_path, with_sound):
     program = f"""
         import resource
         import numpy as np
-        from pipelines.video import OutputError, open_video
+        from pipelines.film.video import OutputError, open_video
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
         noise = np.random.default_rng(0).integers(0, 256, (500, 256, 256, 3), dtype=np.uint8)
         try:

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-import pipelines.prepare
+import pipelines.training.prepare
 from contracts import FPS, KEYPOINT_VERTICES, SAMPLES_PER_FRAME
 from encoders.audio.media import load_audio
 from encoders.face.footage import Footage, nearest
 from encoders.face.track import BLINK
-from pipelines.cli import app
-from pipelines.corpus import load_corpus
-from pipelines.prepare import PrepareError, Record, find_videos, prepare, read_table, with_sound
-from pipelines.sync import check_sync, lag_curve
-from pipelines.takes import LONGEST, cut, find_neutral, make_takes, split
+from pipelines.cli.main import app
+from pipelines.training.corpus import load_corpus
+from pipelines.training.prepare import PrepareError, Record, find_videos, prepare, read_table, with_sound
+from pipelines.training.sync import check_sync, lag_curve
+from pipelines.training.takes import LONGEST, cut, find_neutral, make_takes, split
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 UPPER, LOWER = 2, 3  # keypoints of the inner lips
@@ -264,20 +264,22 @@ def test_a_refused_video_is_not_tracked_again(tmp_path: Path, monkeypatch: pytes
     videos.mkdir()
     (videos / "mute.mp4").write_bytes(b"no lips move")
     (videos / "gone.mp4").write_bytes(b"an odd one")
-    known = pipelines.prepare.fingerprint
+    known = pipelines.training.prepare.fingerprint
 
     def fingerprint(path: Path) -> str:
         if path.name == "gone.mp4":
             raise PermissionError(13, "Permission denied")
         return known(path)
 
-    monkeypatch.setattr(pipelines.prepare, "fingerprint", fingerprint)
-    monkeypatch.setattr(pipelines.prepare, "track", lambda path, *_: Record(path.name, seconds=9.0, refusal="mute"))
+    monkeypatch.setattr(pipelines.training.prepare, "fingerprint", fingerprint)
+    monkeypatch.setattr(
+        pipelines.training.prepare, "track", lambda path, *_: Record(path.name, seconds=9.0, refusal="mute")
+    )
     records = prepare(videos, out)
     assert [(record.path, record.refusal.split(";")[0]) for record in records] == [
         ("gone.mp4", "cannot be read (Permission denied)"), ("mute.mp4", "mute"),
     ]  # fmt: skip
-    monkeypatch.setattr(pipelines.prepare, "track", lambda *_: pytest.fail("it is tracked again"))
+    monkeypatch.setattr(pipelines.training.prepare, "track", lambda *_: pytest.fail("it is tracked again"))
     assert prepare(videos, out) == records
 
 
@@ -287,8 +289,8 @@ def test_a_rendered_video_all_the_way(tmp_path: Path, monkeypatch: pytest.Monkey
     from encoders.audio.wav2vec import AudioEncoder
     from encoders.face.portrait import encode_face
     from moda.render import MeshRenderer
-    from pipelines.sync import hear_opening
-    from pipelines.video import open_video
+    from pipelines.film.video import open_video
+    from pipelines.training.sync import hear_opening
 
     voice, length = EXAMPLES / "voice_en.wav", 90
     heard = hear_opening(AudioEncoder.embedded(), load_audio(voice))[:length]
@@ -332,7 +334,7 @@ def test_a_rendered_video_all_the_way(tmp_path: Path, monkeypatch: pytest.Monkey
 
     files = {path: path.stat().st_mtime_ns for folder in ("npz", "videos") for path in (out / folder).iterdir()}
     manifest = (out / "manifest.jsonl").read_text()
-    monkeypatch.setattr(pipelines.prepare, "watch", lambda *_, **__: pytest.fail("it is tracked again"))
+    monkeypatch.setattr(pipelines.training.prepare, "watch", lambda *_, **__: pytest.fail("it is tracked again"))
     assert prepare(videos, out, by_folder=True) == records
     assert {path: path.stat().st_mtime_ns for path in files} == files
     assert (out / "manifest.jsonl").read_text() == manifest

@@ -17,8 +17,8 @@ from media_support import Array, files, tone, write_video, write_wav
 from contracts import SAMPLE_RATE
 from encoders.audio.media import AudioError
 from moda.render import Scene
-from pipelines.preview import film_preview, read_preview
 from pipelines.render import Progress
+from pipelines.web.preview import film_preview, read_preview
 
 SIZE, CORNER = 64, (64, 32)
 FRAMES = 75

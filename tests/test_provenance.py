@@ -34,12 +34,22 @@ from typer.testing import CliRunner
 from contracts import FPS, SAMPLE_RATE, Motion, SourceFace
 from encoders.face.portrait import encode_face
 from moda.motion.space import save_motion
-from pipelines import TalkOptions, credentials
-from pipelines.cli import app
-from pipelines.credentials import CERT_VARIABLE, KEY_VARIABLE, SigningError, installation_file, signing_credential
-from pipelines.provenance import GENERATION, SYNTHETIC, Claim, ProvenanceError, Verdict, check_signing, sign, verify
+from pipelines import TalkOptions
+from pipelines.cli.main import app
+from pipelines.film import credentials
+from pipelines.film.credentials import CERT_VARIABLE, KEY_VARIABLE, SigningError, installation_file, signing_credential
+from pipelines.film.provenance import (
+    GENERATION,
+    SYNTHETIC,
+    Claim,
+    ProvenanceError,
+    Verdict,
+    check_signing,
+    sign,
+    verify,
+)
+from pipelines.film.video import open_video
 from pipelines.render import render_motion
-from pipelines.video import open_video
 
 ROOT = Path(__file__).parents[1]
 FRAMES = 6
@@ -280,7 +290,7 @@ def test_who_comes_second_takes_the_key_of_the_first(monkeypatch):
 
 
 def test_processes_that_start_together_agree():
-    code = "import sys; from pipelines.credentials import signing_credential; sys.stdin.read(); "
+    code = "import sys; from pipelines.film.credentials import signing_credential; sys.stdin.read(); "
     code += "print(signing_credential().serial)"
     command = [sys.executable, "-c", code]
     processes = [
@@ -463,7 +473,7 @@ def test_a_failed_signature_keeps_the_video_and_says_so(inputs, known_face, tmp_
 
 
 @pytest.mark.parametrize("error", [RuntimeError("na\ntive"), OSError(28, "No space left on device"), MemoryError()])
-@pytest.mark.parametrize("where", ["c2pa.Builder.sign", "pipelines.provenance.signing_credential"])
+@pytest.mark.parametrize("where", ["c2pa.Builder.sign", "pipelines.film.provenance.signing_credential"])
 def test_whatever_fails_in_signing_leaves_the_file_as_it_was(video, plain, monkeypatch, where, error):
     def fail(*_: object) -> None:
         raise error

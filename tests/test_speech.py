@@ -23,9 +23,9 @@ from encoders.audio.voices import (
     kokoro_symbols,
     segments_from_ends,
 )
-from pipelines import speakers, speech, texts
-from pipelines.speakers import PROMPT_MINUTES, SpeechSources, Spoken, Take, join, plan_prompts
-from pipelines.speech import SpeechError, load_speech, manifest, phone_rows, summarise, write_speech
+from pipelines.training import speakers, speech, texts
+from pipelines.training.speakers import PROMPT_MINUTES, SpeechSources, Spoken, Take, join, plan_prompts
+from pipelines.training.speech import SpeechError, load_speech, manifest, phone_rows, summarise, write_speech
 
 # --- timing ---
 

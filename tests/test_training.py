@@ -35,9 +35,9 @@ from moda.train import (
     settle,
     train_motion,
 )  # fmt: skip
-from pipelines import corpus as corpora
-from pipelines.corpus import LOUD_GAP, CorpusError, load_corpus, part, retake, speaker_weights, split
-from pipelines.train import Resume, by_speaker
+from pipelines.training import corpus as corpora
+from pipelines.training.corpus import LOUD_GAP, CorpusError, load_corpus, part, retake, speaker_weights, split
+from pipelines.training.train import Resume, by_speaker
 
 
 @pytest.fixture

@@ -26,12 +26,12 @@ from typer.testing import CliRunner
 
 from moda.render.liveportrait.checkpoint import load_liveportrait
 from moda.render.liveportrait.shapes import Widths, published_shapes
-from pipelines import weights
-from pipelines.catalogue import CATALOGUE, PublishedWeightsError, load_motion_generator
-from pipelines.cli import app
-from pipelines.doctor import examine
-from pipelines.hub import HubError, RemoteFile, fetch, has_digest, look_up
-from pipelines.weights import (
+from pipelines.cli.doctor import examine
+from pipelines.cli.main import app
+from pipelines.weights import store as weights
+from pipelines.weights.catalogue import CATALOGUE, PublishedWeightsError, load_motion_generator
+from pipelines.weights.hub import HubError, RemoteFile, fetch, has_digest, look_up
+from pipelines.weights.store import (
     find_weights,
     import_weights,
     look_up_weights,
@@ -343,7 +343,7 @@ def test_at_a_terminal_one_is_asked(
     hub: Hub, generator_file: bytes, answer: str, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.files["lixinyizju/moda/moda/net-200.pth"] = generator_file
-    monkeypatch.setattr("pipelines.cli_weights._at_a_terminal", lambda: True)
+    monkeypatch.setattr("pipelines.cli.weights._at_a_terminal", lambda: True)
     result = CliRunner().invoke(app, ["weights", "fetch", "moda"], input=answer)
     assert result.exit_code == code, result.output
     assert "Fetch it?" in result.output
@@ -406,7 +406,7 @@ def test_listing_finding_and_verifying_ask_no_network(
 
 def test_the_doctor_says_what_is_here(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for slow in ("_networks", "_self_test", "_signing"):
-        monkeypatch.setattr(f"pipelines.doctor.{slow}", lambda *_: "")
+        monkeypatch.setattr(f"pipelines.cli.doctor.{slow}", lambda *_: "")
     (finding,) = [finding for finding in examine() if finding.name == "published weights"]
     assert finding.ok and finding.detail == f"none in {home}; none is needed"
 

@@ -1,7 +1,7 @@
 """A talking video looked at picture by picture, at exactly 25 a second: the face in each, and what speaks against it.
 
-What encoders.face.track gives is ready to drive a portrait; here nothing is relative, smoothed or bridged yet, so that a
-training set can be cut from it (pipelines.takes).
+What encoders.face.track gives is ready to drive a portrait; here nothing is relative, smoothed or bridged yet, so that
+a training set can be cut from it (pipelines.training.takes).
 """
 
 from __future__ import annotations

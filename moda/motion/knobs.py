@@ -30,7 +30,7 @@ class Knobs:
     head_motion: float = 1.0
     """Scales pose, translation and size about the portrait's own; at 0 the head is still."""
     blink_rate: float = 1.0
-    """Blinks in proportion: at 0 there are none, at .5 every second, at 2 each has a copy (:mod:`moda.motion.blinks`)."""
+    """Blinks in proportion: at 0 there are none, at .5 every second, at 2 each has a copy (see motion.blinks)."""
     mouth: float = 1.0
     """Scales the articulation, that is all of the lips but smile and frown, about shut lips: at 0 they stay shut. The
     inner-lip gap scales exactly."""

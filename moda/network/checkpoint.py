@@ -129,9 +129,9 @@ def load_published(state_dict: Mapping[str, Tensor]) -> MMDiT:
     """The published network as an :class:`MMDiT`, on CPU, in float32 and eval mode; widths are read off the tensors.
 
     Every published tensor is used exactly once. Three more may be there: ``scheduler.sigmas``, a table that
-    :mod:`moda.flow.path` computes; ``null_motion_feat``, which nothing reads; and ``null_audio_feat``, which the published
-    code can lose (it is a parameter only on CPU). Where that is absent, one normal draw of seed 42 stands in, the same
-    for all 12 layers. Raises WeightsError.
+    :mod:`moda.flow.path` computes; ``null_motion_feat``, which nothing reads; and ``null_audio_feat``, which the
+    published code can lose (it is a parameter only on CPU). Where that is absent, one normal draw of seed 42 stands in,
+    the same for all 12 layers. Raises WeightsError.
     """
     theirs = dict(state_dict)
     for unused in ("scheduler.sigmas", "null_motion_feat"):

@@ -1,0 +1,5 @@
+"""``python -m pipelines.cli``: the command line without the console script."""
+
+from pipelines.cli.main import main
+
+main()

@@ -1,0 +1,152 @@
+"""``moda evaluate``: tables of how well motion follows speech, next to what is easily had."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from pipelines.evaluation.evaluate import Estimate, Report
+
+#: Title, then the figures: as they are called, and as the column is headed.
+TABLES: tuple[tuple[str, dict[str, str]], ...] = (
+    (
+        "Mouth opening",
+        {"gap r": "r", "gap r in speech": "r, speech", "lag": "lag (frames)", "gap r at lag": "r at lag",
+         "lag within 1": "lag < 2", "amplitude x": "amplitude x", "speed x": "speed x", "gap CRPS": "CRPS (OC)"},
+    ),
+    (
+        "Closures and openings in speech",
+        {"closure recall": "recall", "closure precision": "precision", "closure F1": "F1", "closure AUC": "AUC",
+         "opening F1": "openings F1"},
+    ),
+    (
+        "Correlation of other channels",
+        {"width r": "width", "jaw r": "jaw", "pucker r": "pucker", "smile r": "smile", "brow r": "brow",
+         "blink r": "blink"},
+    ),
+    (
+        "Samples against each other",
+        {"lips diversity": "lips", "brows diversity": "brows", "head diversity": "head",
+         "gap spread / error": "gap spread / error"},
+    ),
+    (
+        "Head and eyes",
+        {"pitch std": "pitch std", "yaw std": "yaw std", "roll std": "roll std", "blinks/min": "blinks/min"},
+    ),
+    (
+        "Share of clips within the real 10 to 90 %",
+        {"pitch std inside": "pitch", "yaw std inside": "yaw", "roll std inside": "roll",
+         "blinks/min inside": "blinks"},
+    ),
+)  # fmt: skip
+#: Figures in which the others are compared with the baseline that hears what the generator hears.
+AGAINST = {"gap r": "r", "gap r in speech": "r, speech", "closure AUC": "AUC", "closure F1": "closures F1",
+           "opening F1": "openings F1", "gap CRPS": "CRPS (OC)"}  # fmt: skip
+
+
+def evaluate(
+    corpus: Annotated[Path, typer.Argument(metavar="SET", help="A motion set: manifest.jsonl and npz/.")],
+    listener: Annotated[Path | None, typer.Option("--encoder", help="Audio encoder; the embedded one.")] = None,
+    generator: Annotated[Path | None, typer.Option("--motion", help="Motion generator; the embedded one.")] = None,
+    part: Annotated[
+        Literal["test", "tune"], typer.Option(help="Speakers to report on, or those that settings are chosen on.")
+    ] = "test",
+    samples: Annotated[int, typer.Option(min=1, help="Samples per clip.")] = 16,
+    baselines: Annotated[bool, typer.Option("--baselines/--no-baselines", help="Fit and judge them too.")] = True,
+    guidance: Annotated[float | None, typer.Option(min=0, help="As for `talk`, of speech and emotion alike.")] = None,
+    out: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file too.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Processor cores to use.")] = 2,
+) -> None:
+    """Sample the held-out speakers of SET and compare with how they really moved, and with baselines."""
+    import torch
+    from rich.console import Console
+
+    from encoders.audio.wav2vec import EMBEDDED as EMBEDDED_ENCODER
+    from moda.flow.guidance import Guidance
+    from moda.flow.sampler import SamplerConfig
+    from pipelines.evaluation.evaluate import evaluate as run
+    from pipelines.film.video import check_output
+    from pipelines.weights.models import EMBEDDED as EMBEDDED_MOTION
+
+    torch.set_num_threads(threads)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    if out is not None:
+        check_output(out, ".json")
+    config = SamplerConfig() if guidance is None else SamplerConfig(guidance=Guidance(guidance, guidance))
+    report = run(
+        corpus, listener or EMBEDDED_ENCODER, generator or EMBEDDED_MOTION, config, part, samples, baselines
+    )  # fmt: skip
+    for table in tables(report):
+        Console().print(table)
+    if out is not None:
+        write(report, out)
+
+
+def tables(report: Report) -> list[Table]:
+    """One table for each of TABLES, a row for each system that has one of its figures."""
+    from rich.table import Table
+
+    from pipelines.evaluation.evaluate import FRONT_END, REAL, compare
+
+    first = next(iter(report.scores.values()))
+    speakers = len({score.speaker for score in first})
+    found = []
+    for title, columns in TABLES:
+        table = Table("", *columns.values(), title=title)
+        for system, figures in report.summary.items():
+            if any(math.isfinite(figures[name].mean) for name in columns if name in figures):
+                table.add_row(system, *(_cell(name, figures.get(name)) for name in columns))
+        if columns.keys() & report.ranges.keys():
+            cells = ("{:.1f} to {:.1f}".format(*report.ranges[name]) for name in columns)
+            table.add_row("real, 10 to 90 %", *cells)
+        if table.row_count:
+            found.append(table)
+    if FRONT_END in report.scores:
+        table = Table("", *AGAINST.values(), title=f"Less {FRONT_END}, clip by clip")
+        for system, scores in report.scores.items():
+            if system not in (FRONT_END, REAL):
+                differences = compare(scores, report.scores[FRONT_END])
+                table.add_row(system, *(_cell(name, differences.get(name)) for name in AGAINST))
+        found.append(table)
+    found[0].title = (
+        f"{len(first)} clips, {speakers} {report.part} speakers, {report.seconds / 60:.1f} min, "
+        f"{report.samples} samples a clip; means, 95 % intervals over speakers\n\n{found[0].title}"
+    )
+    return found
+
+
+def write(report: Report, out: Path) -> None:
+    """The same figures as JSON; what has no value is null."""
+    from moda.files import replacing
+
+    def number(value: float) -> float | None:
+        return round(value, 5) if math.isfinite(value) else None
+
+    first = next(iter(report.scores.values()))
+    content = {
+        "part": report.part, "clips": len(first), "speakers": len({score.speaker for score in first}),
+        "seconds": report.seconds, "samples": report.samples,
+        "systems": {
+            system: {name: [number(value) for value in estimate] for name, estimate in figures.items()}
+            for system, figures in report.summary.items()
+        },
+        "real 10 to 90 %": report.ranges,
+    }  # fmt: skip
+    with replacing(out) as partial:
+        partial.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+
+
+def _cell(name: str, estimate: Estimate | None) -> str:
+    if estimate is None or not math.isfinite(estimate.mean):
+        return ""
+    digits = 1 if name in ("pitch std", "yaw std", "roll std", "blinks/min") else 3 if name == "gap CRPS" else 2
+    mean, low, high = (f"{value:.{digits}f}" for value in estimate)
+    return f"{mean}\n[dim]{low} {high}[/]"

@@ -1,0 +1,110 @@
+"""``moda train encoder``, ``motion`` and ``speech``: for those who bring footage of their own."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import torch
+
+train = typer.Typer(no_args_is_help=True, help="Train the embedded networks from scratch.")
+
+Corpus = Annotated[Path, typer.Argument(metavar="SET", help="A motion set: manifest.jsonl and npz/.")]
+Work = Annotated[Path, typer.Option(help="Where teacher labels are kept between runs.")]
+Seed = Annotated[int, typer.Option(help="The same seed and data give the same weights.")]
+Threads = Annotated[int, typer.Option(min=1, help="Processor cores to use.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Fewer steps than the recipe's, to try things.")]
+Bf16 = Annotated[bool, typer.Option("--bf16", help="bfloat16 arithmetic: twice as fast where the CPU has it.")]
+
+
+@train.command()
+def encoder(
+    corpus: Corpus,
+    out: Annotated[Path, typer.Option("--output", "-o", help="The weights, a .safetensors file.")],
+    speech: Annotated[
+        Path | None, typer.Option(help="A folder of `moda train speech`; without it, less is heard.")
+    ] = None,
+    work: Work = Path("runs"),
+    steps: Steps = None,
+    seed: Seed = 0,
+    threads: Threads = 2,
+    bf16: Bf16 = False,
+) -> None:
+    """The audio encoder (needs requirements-train.txt)."""
+    from encoders.audio.train import TrainConfig
+    from pipelines.film.video import check_output
+    from pipelines.training.train import encoder as run
+
+    _start(threads)
+    check_output(out, ".safetensors")
+    config = TrainConfig(seed=seed, precision=_precision(bf16))
+    run(corpus, speech, work, out, config if steps is None else replace(config, steps=steps))
+
+
+@train.command()
+def speech(
+    folder: Annotated[Path, typer.Option("--output", "-o", help="The folder; one that is there is gone on with.")],
+    minutes: Annotated[float, typer.Option(min=0, help="Of all sources together.")] = 210.0,
+    seed: Annotated[int, typer.Option(help="Another seed says other things in other voices.")] = 0,
+    kokoro: Annotated[list[Path] | None, typer.Option(help="Where Kokoro's unpacked packages are.")] = None,
+    source: Annotated[list[str] | None, typer.Option(help="Only this source; may be repeated.")] = None,
+) -> None:
+    """Labelled speech for the audio encoder, recorded and synthesised (needs requirements-train.txt)."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from encoders.audio.teachers import PhoneReader
+    from pipelines.training.speakers import SpeechSources
+    from pipelines.training.speech import SHARES, summarise, write_speech
+
+    for name in source or ():
+        if name not in SHARES:
+            raise typer.BadParameter(f"{name} is none of {', '.join(SHARES)}")
+    _start(1)
+    write_speech(folder, SpeechSources(kokoro=tuple(kokoro or ())), minutes, seed, tuple(source or SHARES))
+    table = Table("source", "recordings", "minutes", "mean s", "silent", "phones heard as labelled, by lag in frames")
+    for row in summarise(folder, PhoneReader()):
+        lags = " ".join(f"{lag:+d}: {share:.2f}" for lag, share in row.agreement.items()) or "no labels"
+        means = f"{row.minutes * 60 / row.recordings:.1f}"
+        table.add_row(row.source, str(row.recordings), f"{row.minutes:.1f}", means, f"{row.silent:.2f}", lags)
+    Console().print(table)
+
+
+@train.command()
+def motion(
+    corpus: Corpus,
+    out: Annotated[Path, typer.Option("--output", "-o", help="The weights, a .safetensors file.")],
+    listener: Annotated[Path | None, typer.Option("--encoder", help="Audio encoder; the embedded one.")] = None,
+    steps: Steps = None,
+    seed: Seed = 0,
+    threads: Threads = 2,
+    bf16: Bf16 = False,
+) -> None:
+    """The motion generator, heard through an audio encoder."""
+    from encoders.audio.wav2vec import EMBEDDED
+    from moda.train import TrainConfig
+    from pipelines.film.video import check_output
+    from pipelines.training.train import motion as run
+
+    _start(threads)
+    check_output(out, ".safetensors")
+    config = TrainConfig(seed=seed, precision=_precision(bf16))
+    run(corpus, out, listener or EMBEDDED, config if steps is None else replace(config, steps=steps))
+
+
+def _start(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+
+
+def _precision(bf16: bool) -> torch.dtype:
+    import torch
+
+    return torch.bfloat16 if bf16 else torch.float32

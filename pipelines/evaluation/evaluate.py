@@ -1,0 +1,197 @@
+"""How well motion follows speech and how well the head lives, on speakers held out of training.
+
+    moda evaluate SET [--part tune] [--samples 16] [--json FILE]
+
+Every clip of four seconds or more is sampled, neutral, and compared with the person's own motion: as the generator
+draws it, and with the lips brought together in pauses and on bilabials as `moda talk` does (moda/motion/closures.py),
+where the people of the footage often hold them apart. Figures (pipelines/evaluation/metrics.py) are taken per clip, of
+each sample and averaged over samples, then averaged over clips; intervals are bootstrapped over speakers. The baselines
+(pipelines/evaluation/baselines.py) are fitted on the training speakers of the same set, in the same run.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from contracts import FPS, Conditions, EmotionKey, EmotionTimeline
+from encoders.audio.teachers import TeacherError
+from encoders.audio.wav2vec import AudioEncoder
+from moda.flow.sampler import SamplerConfig, sample
+from moda.motion.closures import close_lips
+from moda.motion.space import MotionSpace
+from moda.network.checkpoint import load_checkpoint
+from moda.network.model import MMDiT
+from pipelines.evaluation import baselines
+from pipelines.evaluation.baselines import Predictor, Recording
+from pipelines.evaluation.metrics import POSE, clip_figures, life, sample_figures, speech_frames
+from pipelines.training.corpus import Clip, CorpusError, load_corpus, split
+from pipelines.training.tcn import TcnConfig
+
+log = logging.getLogger(__name__)
+
+SHORTEST = 4 * FPS  # frames of a clip that is judged
+LONG = 240  # frames, 9.6 s: in shorter clips people have no time to turn or to blink
+ENOUGH = 10  # long clips; where there are fewer, shorter ones count too
+NEUTRAL = EmotionTimeline((EmotionKey(0.0, "neutral"),))
+ONE, SHOWN, REAL = "moda", "moda, as shown", "real"
+FRONT_END = "TCN, encoder"  # the baseline that hears what the generator hears
+
+
+class Estimate(NamedTuple):
+    mean: float
+    low: float  # 95 % interval
+    high: float
+
+
+@dataclass(frozen=True)
+class ClipScore:
+    speaker: str
+    figures: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one run found."""
+
+    part: str
+    samples: int
+    seconds: float
+    scores: dict[str, list[ClipScore]]
+    """By system; clips in the same order everywhere."""
+    ranges: dict[str, tuple[float, float]]
+    """10th and 90th percentile of head motion and blinks in the footage that is not judged."""
+
+    @cached_property
+    def summary(self) -> dict[str, dict[str, Estimate]]:
+        """By system and figure."""
+        return {system: summarise(scores) for system, scores in self.scores.items()}
+
+
+def evaluate(
+    corpus: Path, encoder: Path, motion: Path, config: SamplerConfig, part: str = "test", samples: int = 16,
+    with_baselines: bool = True, tcn: TcnConfig | None = None,
+) -> Report:  # fmt: skip
+    """Judge the weights in `encoder` and `motion` on the speakers of one part. Raises CorpusError, EncoderError,
+    WeightsError; a baseline that lacks its packages is left out, and logged."""
+    parts = split(load_corpus(corpus))
+    judged = [clip for clip in getattr(parts, part) if len(clip) >= SHORTEST]
+    if not judged:
+        raise CorpusError(f"no {part} speaker of {corpus} has a clip of four seconds; add more speakers")
+    listener = AudioEncoder.embedded(path=encoder)
+    model, space = load_checkpoint(motion)
+    training = [Recording(clip, listener) for clip in parts.train]
+    systems = _systems(training, with_baselines, tcn or TcnConfig())
+    ranges = real_ranges([clip for clip in [*parts.train, *parts.tune] if clip not in judged])
+    scores: dict[str, list[ClipScore]] = {}
+    for number, clip in enumerate(judged, 1):
+        log.info("clip %d of %d, %.0f s", number, len(judged), len(clip) / FPS)
+        recording = Recording(clip, listener)
+        drawn = _draw(recording, model, space, config, samples)
+        shown = np.stack([close_lips(motion, *recording.cues) for motion in drawn])
+        predicted = {ONE: drawn, SHOWN: shown, f"mean of {samples}": drawn.mean(0, keepdims=True)}
+        predicted |= {name: system(recording)[None] for name, system in systems.items()}
+        for name, motions in predicted.items():
+            figures = _judge(clip, motions)
+            if name == ONE:
+                figures |= _mean([_alive(motion, ranges) for motion in motions])
+            scores.setdefault(name, []).append(ClipScore(clip.speaker, figures))
+        scores.setdefault(REAL, []).append(ClipScore(clip.speaker, _alive(clip.motion, ranges)))
+    return Report(part, samples, sum(map(len, judged)) / FPS, scores, ranges)
+
+
+def _systems(training: list[Recording], with_baselines: bool, config: TcnConfig) -> dict[str, Predictor]:
+    systems = {"encoder": baselines.articulation(training)}
+    if not with_baselines:
+        return systems
+    log.info("fitting the baselines on %d recordings", len(training))
+    systems["loudness"] = baselines.loudness(training)
+    try:
+        systems["viseme rules"] = baselines.viseme_rules(training)
+    except TeacherError as error:
+        log.warning("without the viseme rules: %s", error)
+    systems["ridge"] = baselines.ridge(training)
+    log.info("training the networks")
+    systems["TCN, log-mel"] = baselines.tcn_from_mel(training, config)
+    try:
+        systems["TCN, log-mel and hama"] = baselines.tcn_from_phones(training, config)
+    except TeacherError as error:
+        log.warning("without the network that hears phones: %s", error)
+    systems[FRONT_END] = baselines.tcn_from_tokens(training, config)
+    return systems
+
+
+def _draw(
+    recording: Recording, model: MMDiT, space: MotionSpace, config: SamplerConfig, samples: int
+) -> np.ndarray:  # fmt: skip
+    """Samples [S, T, 70], seeds 0 to S - 1."""
+    conditions = Conditions([recording.tokens], torch.from_numpy(recording.clip.identity), NEUTRAL)
+    chances = (torch.Generator().manual_seed(seed) for seed in range(samples))
+    return np.stack([torch.cat(list(sample(model, space, conditions, config, chance))).numpy() for chance in chances])
+
+
+def _judge(clip: Clip, motions: np.ndarray) -> dict[str, float]:
+    """Figures of one clip from the motions [S, T, 70] that a system has for it."""
+    speech = speech_frames(clip.waveform)
+    each = [clip_figures(clip.motion, motion, speech, clip.valid) for motion in motions]
+    return _mean(each) | sample_figures(clip.motion, motions, clip.valid)
+
+
+def real_ranges(clips: list[Clip]) -> dict[str, tuple[float, float]]:
+    """10th and 90th percentile over clips of :func:`life`; the head's from faces that are large enough."""
+    long = [clip for clip in clips if len(clip) >= LONG]
+    if len(long) < ENOUGH:
+        long = [clip for clip in clips if len(clip) >= SHORTEST] or clips
+    lives = [(clip.steady, life(clip.motion)) for clip in long]
+    believed = [figures for steady, figures in lives if steady] or [figures for _, figures in lives]
+    values = {f"{name} std": [figures[f"{name} std"] for figures in believed] for name in POSE}
+    values["blinks/min"] = [figures["blinks/min"] for _, figures in lives]
+    return {name: (float(np.quantile(found, 0.1)), float(np.quantile(found, 0.9))) for name, found in values.items()}
+
+
+def _alive(motion: np.ndarray, ranges: dict[str, tuple[float, float]]) -> dict[str, float]:
+    """:func:`life`, and whether it lies in the real ranges; those are of long clips, and so judged on long ones."""
+    figures = life(motion)
+    inside = {f"{name} inside": float(low <= figures[name] <= high) for name, (low, high) in ranges.items()}
+    return figures | (inside if len(motion) >= LONG else dict.fromkeys(inside, float("nan")))
+
+
+def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
+    """Mean of each figure over the rows that have it."""
+    table = np.array([list(row.values()) for row in rows])
+    counts = np.isfinite(table).sum(0)
+    sums = np.nansum(table, axis=0)
+    return {name: float(sums[i] / counts[i]) if counts[i] else float("nan") for i, name in enumerate(rows[0])}
+
+
+def summarise(scores: list[ClipScore], rounds: int = 2000) -> dict[str, Estimate]:
+    """Mean over clips and 95 % interval of each figure; whole speakers are drawn with replacement."""
+    rng = np.random.default_rng(0)  # the same draws for every system
+    names, speakers = list(scores[0].figures), sorted({score.speaker for score in scores})
+    table = np.array([list(score.figures.values()) for score in scores])  # [clips, figures]
+    own = np.array([[score.speaker == speaker for score in scores] for speaker in speakers], np.float64)
+    sums, counts = own @ np.nan_to_num(table), own @ np.isfinite(table)  # [speakers, figures]
+    times = rng.multinomial(len(speakers), np.full(len(speakers), 1 / len(speakers)), rounds)
+    with np.errstate(invalid="ignore"):  # a figure that no clip has is 0 / 0
+        centre, means = sums.sum(0) / counts.sum(0), (times @ sums) / (times @ counts)
+    found = {}
+    for i, name in enumerate(names):
+        drawn = means[np.isfinite(means[:, i]), i]
+        low, high = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else (np.nan, np.nan)
+        found[name] = Estimate(float(centre[i]), float(low), float(high))
+    return found
+
+
+def compare(scores: list[ClipScore], others: list[ClipScore]) -> dict[str, Estimate]:
+    """Difference of two systems in the figures that both have, clip by clip, with its interval."""
+    differences = [
+        ClipScore(a.speaker, {name: a.figures[name] - b.figures[name] for name in a.figures if name in b.figures})
+        for a, b in zip(scores, others, strict=True)
+    ]
+    return summarise(differences)

@@ -1,0 +1,185 @@
+"""Talking-head footage reduced to sound and tracked motion: what both trainings read.
+
+A set is a folder with `manifest.jsonl` (one clip a line: name, speaker, language, face_px, pose_med, ...) and
+`npz/NAME.npz` (audio int16 at 16 kHz, exp [T, 21, 3], pose [T, 3] degrees, translation [T, 2], scale [T],
+blendshapes uint8 [T, 52], ok bool [T], neutral [21, 3]) at 25 frames a second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from contracts import FPS, SAMPLES_PER_FRAME, ModaError
+from encoders.audio.train import augment
+from encoders.identity import LOWER_LIP, UPPER_LIP
+from moda.motion.space import lip_gap
+from pipelines.training.emotions import pseudo_emotion, resting
+
+#: Inner-lip gap (OC) that a speaker's 95th percentile is scaled to: people differ twofold in how far they open.
+LOUD_GAP = 0.25
+STEADY = 100  # px of face from which its head motion is believed
+
+MOUTH_KEYPOINTS = 11  # the first 11 of the 21: lips, chin, cheeks
+
+
+class CorpusError(ModaError):
+    """The training set is missing or is not in the expected format."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One stretch of talk. Units are those of the motion space `mesh`; the pose is relative to the clip's median."""
+
+    name: str
+    speaker: str
+    language: str
+    waveform: np.ndarray  # float32 [640 T]
+    motion: np.ndarray  # float32 [T, 70], expression scaled to the common mouth amplitude
+    blendshapes: np.ndarray  # float32 [T, 52]
+    valid: np.ndarray  # bool [T]: the face was seen
+    identity: np.ndarray  # float32 [63]
+    emotion: np.ndarray  # float32 [T, 9] what the face shows, and what the footage says if it does
+    steady: bool  # the face is large enough for its head motion to be believed
+
+    def __len__(self) -> int:
+        return len(self.motion)
+
+    @property
+    def articulation(self) -> np.ndarray:
+        """[T, 34]: the 11 mouth keypoints and the inner-lip gap, OC."""
+        return np.column_stack([self.motion[:, : 3 * MOUTH_KEYPOINTS], lip_gap(self.motion)])
+
+
+def load_corpus(folder: Path) -> list[Clip]:
+    """All clips of a set. Raises CorpusError."""
+    manifest = folder / "manifest.jsonl"
+    if not manifest.is_file():
+        raise CorpusError(
+            f"no manifest.jsonl in {folder}: give the folder of a motion set (see pipelines/training/corpus.py)"
+        )
+    try:
+        rows = [json.loads(line) for line in manifest.read_text("utf-8").splitlines()]
+        arrays = {row["name"]: _arrays(folder / "npz" / f"{row['name']}.npz") for row in rows}
+        gains = _mouth_gains([(row["speaker"], arrays[row["name"]]["exp"]) for row in rows])
+        shapes: dict[str, list[np.ndarray]] = {}
+        for row in rows:
+            shapes.setdefault(row["speaker"], []).append(_blendshapes(arrays[row["name"]]))
+        rest = {speaker: resting(tracks) for speaker, tracks in shapes.items()}
+        return [_clip(row, arrays[row["name"]], gains[row["speaker"]], rest[row["speaker"]]) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise CorpusError(
+            f"{folder} is no motion set ({error}); pipelines/training/corpus.py describes the format"
+        ) from error
+
+
+class Split(NamedTuple):
+    train: list[Clip]
+    tune: list[Clip]
+    """Speakers that settings are chosen on."""
+    test: list[Clip]
+    """Speakers that figures are reported on, and nothing else."""
+
+
+def split(clips: list[Clip]) -> Split:
+    """Clips by the part their speaker belongs to. Raises CorpusError where a part is empty."""
+    parts = Split(*([clip for clip in clips if part(clip.speaker) == name] for name in Split._fields))
+    if not all(parts):
+        speakers = len({clip.speaker for clip in clips})
+        raise CorpusError(f"{speakers} speakers are too few to train on some and test on others; add more")
+    return parts
+
+
+def part(speaker: str) -> str:
+    """``train``, ``tune`` or ``test``: a sixth of the speakers each for the latter two, by a hash of the name, so that
+    the split never moves."""
+    return {0: "test", 4: "tune"}.get(int(hashlib.sha1(speaker.encode()).hexdigest(), 16) % 6, "train")
+
+
+def speaker_weights(clips: list[Clip]) -> list[float]:
+    """How often to draw each clip: a speaker counts as the root of their seconds, a clip as its share of that."""
+    seconds: dict[str, float] = {}
+    for clip in clips:
+        seconds[clip.speaker] = seconds.get(clip.speaker, 0.0) + len(clip) / FPS
+    return [len(clip) / FPS / np.sqrt(seconds[clip.speaker]) for clip in clips]
+
+
+@dataclass(frozen=True)
+class Retake:
+    """A clip as if recorded again: in another room, through another microphone, spoken a little faster or slower."""
+
+    clip: Clip
+    waveform: np.ndarray  # float32 [640 T']
+    at: np.ndarray  # [T'] the frame of the clip, between frames, that each frame shows
+
+    def track(self, values: np.ndarray) -> np.ndarray:
+        """What was known of the clip, [T, C] -> float32 [T', C]."""
+        low = np.floor(self.at).astype(int)
+        share = (self.at - low)[:, None]
+        high = np.minimum(low + 1, len(values) - 1)
+        return (values[low] * (1 - share) + values[high] * share).astype(np.float32)
+
+    @property
+    def valid(self) -> np.ndarray:
+        return self.clip.valid[np.rint(self.at).astype(int)]
+
+
+def retake(clip: Clip, rng: np.random.Generator) -> Retake:
+    """The clip at a random tempo, 0.88 to 1.14 times as fast, under :func:`encoders.audio.train.augment`."""
+    frames = round(len(clip) / rng.uniform(0.88, 1.14))
+    samples = np.linspace(0, len(clip.waveform) - 1, frames * SAMPLES_PER_FRAME)
+    waveform = np.interp(samples, np.arange(len(clip.waveform)), clip.waveform).astype(np.float32)
+    return Retake(clip, augment(waveform, rng), np.linspace(0, len(clip) - 1, frames))
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as file:
+        return dict(file)
+
+
+def _mouth_gains(expressions: list[tuple[str, np.ndarray]]) -> dict[str, float]:
+    gaps: dict[str, list[np.ndarray]] = {}
+    for speaker, expression in expressions:
+        gap = (expression[:, UPPER_LIP, 1] - expression[:, LOWER_LIP, 1]).astype(np.float32)
+        gaps.setdefault(speaker, []).append(gap)
+    loud = {speaker: float(np.quantile(np.concatenate(parts), 0.95)) for speaker, parts in gaps.items()}
+    return {speaker: float(np.clip(LOUD_GAP / max(value, 1e-3), 0.6, 1.6)) for speaker, value in loud.items()}
+
+
+def _blendshapes(arrays: dict[str, np.ndarray]) -> np.ndarray:
+    return arrays["blendshapes"].astype(np.float32) / 255
+
+
+def _clip(row: dict, arrays: dict[str, np.ndarray], gain: float, rest: np.ndarray) -> Clip:
+    frames = len(arrays["exp"])
+    expression = arrays["exp"].astype(np.float32)
+    expression[:, :MOUTH_KEYPOINTS] *= gain
+    motion = np.zeros((frames, 70), np.float32)
+    motion[:, :63] = expression.reshape(frames, 63)
+    # Scale and translation hold where the person sat; only their quick part belongs to talking.
+    motion[:, 63] = np.clip(1 + _quick(arrays["scale"].astype(np.float32)), 0.95, 1.05)
+    motion[:, 64:66] = np.clip(_quick(arrays["translation"].astype(np.float32)), -0.1, 0.1)
+    pose = arrays["pose"].astype(np.float32) - np.asarray(row["pose_med"], np.float32)
+    motion[:, 67:70] = gaussian_filter1d(pose, 1.5, axis=0)  # the tracker's jitter, worst on small faces
+    audio = np.zeros(frames * SAMPLES_PER_FRAME, np.float32)
+    heard = arrays["audio"][: len(audio)].astype(np.float32) / 32768
+    audio[: len(heard)] = heard
+    return Clip(
+        name=row["name"], speaker=row["speaker"], language=row["language"], waveform=audio, motion=motion,
+        blendshapes=_blendshapes(arrays), valid=arrays["ok"].astype(bool),
+        identity=arrays["neutral"].astype(np.float32).reshape(63),
+        emotion=pseudo_emotion(_blendshapes(arrays), row.get("emotion"), rest), steady=row["face_px"] >= STEADY,
+    )  # fmt: skip
+
+
+def _quick(track: np.ndarray) -> np.ndarray:
+    """The part of a track [T, ...] faster than about four seconds, free of tracker jitter."""
+    smooth = gaussian_filter1d(track, 1.5, axis=0)
+    return smooth - gaussian_filter1d(smooth, 50, axis=0, mode="nearest")
