@@ -27,7 +27,7 @@ from encoders.audio.media import load_audio
 from encoders.audio.wav2vec import AudioEncoder
 from moda.flow.sampler import SamplerConfig
 from moda.motion.knobs import Knobs
-from moda.motion.space import LIDS, LIPS, ROTATION, lip_gap
+from moda.motion.layout import LIDS, LIPS, ROTATION, lip_gap
 from moda.network.checkpoint import load_checkpoint
 from pipelines.evaluation.metrics import blinks
 from pipelines.perform import perform

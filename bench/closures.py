@@ -27,7 +27,7 @@ from encoders.audio.wav2vec import EMBEDDED as ENCODER
 from encoders.audio.wav2vec import AudioEncoder
 from moda.flow.sampler import SamplerConfig, sample
 from moda.motion.closures import SealRule, close_lips
-from moda.motion.space import lip_gap
+from moda.motion.layout import lip_gap
 from moda.network.checkpoint import load_checkpoint
 from pipelines.evaluation.metrics import closure_auc, closures, correlation, speech_frames
 from pipelines.training.corpus import Clip, load_corpus, part

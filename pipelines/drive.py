@@ -16,7 +16,8 @@ from encoders.audio.media import probe_audio
 from encoders.face.portrait import encode_face
 from encoders.face.track import TrackInfo, track_video
 from moda.files import replacing
-from moda.motion.space import MotionError, save_motion
+from moda.motion.layout import MotionError
+from moda.motion.saved import save_motion
 from moda.render import Background, Frame, Framing, RenderError
 from moda.render.liveportrait import LivePortraitRenderer
 from moda.render.liveportrait.renderer import check_background
@@ -27,8 +28,8 @@ from pipelines.render import Film, Progress, check_outputs
 from pipelines.weights.models import load_renderer
 
 if TYPE_CHECKING:
+    from contracts import StrPath
     from moda.render import Renderer
-    from pipelines.render import StrPath
 
 Retarget = Literal["none", "eyes", "lips", "both"]
 Found = TypeVar("Found")

@@ -8,14 +8,14 @@ from itertools import chain
 import numpy as np
 import torch
 
-from contracts import AudioFeatures, Conditions, EmotionTimeline
+from contracts import MOTION_DIM, AudioFeatures, Conditions, EmotionTimeline
 from encoders.audio.visemes import VISEME_INDEX
 from encoders.audio.wav2vec import AudioEncoder
 from moda.flow.sampler import SamplerConfig, sample
 from moda.motion.closures import CONTEXT, close_lips
 from moda.motion.knobs import Knobs
 from moda.motion.published import lift_gaze, modulate_lips, resize, starting_motion
-from moda.motion.space import MOTION_DIM, MotionSpace
+from moda.motion.space import MotionSpace
 from moda.network.model import MMDiT
 
 _CUES = [VISEME_INDEX["sil"], VISEME_INDEX["PP"]]

@@ -12,7 +12,7 @@ import numpy as np
 from contracts import FPS, Motion
 from encoders.audio.media import frame_count, load_audio
 from encoders.face.portrait import encode_face
-from moda.motion.space import load_motion, save_motion
+from moda.motion.saved import load_motion, save_motion
 from moda.render import Background, Frame, Framing, Renderer, RenderError, Scene
 from pipelines.device import choose_device
 from pipelines.driving import cast
@@ -23,11 +23,7 @@ from pipelines.film.video import check_output, open_video
 from pipelines.weights.models import load_renderer
 
 if TYPE_CHECKING:
-    from os import PathLike
-
-    from contracts import Array, SourceFace
-
-    StrPath = str | PathLike[str]
+    from contracts import Array, SourceFace, StrPath
 
 UNSIGNED = "as asked, the video is not signed: it does not say where it comes from"
 Stage = Literal["face", "audio", "track", "video"]

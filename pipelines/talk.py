@@ -18,8 +18,9 @@ from encoders.emotion import parse_emotion
 from encoders.face.portrait import encode_face
 from moda.flow.sampler import SamplerConfig
 from moda.motion.knobs import LARGEST, Knobs
+from moda.motion.layout import POSE, MotionError
 from moda.motion.published import TAIL
-from moda.motion.space import POSE, MotionError, load_motion
+from moda.motion.saved import load_motion
 from moda.render import Background, Frame, Framing
 from pipelines.device import choose_device
 from pipelines.film.provenance import Claim, check_signing
@@ -28,8 +29,7 @@ from pipelines.render import Film, Keeping, Progress, check_outputs
 from pipelines.weights.models import LITE, PUBLISHED, RANDOM, WEIGHTS, Models, check_models, load_models
 
 if TYPE_CHECKING:
-    from contracts import Array, AudioFeatures
-    from pipelines.render import StrPath
+    from contracts import Array, AudioFeatures, StrPath
 
 Sampling = Literal["default", "published"]
 

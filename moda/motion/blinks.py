@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 import numpy as np
-from scipy.ndimage import find_objects, label, median_filter
 
-from moda.motion.space import LIDS, MOTION_DIM, UPPER_LIDS
+from contracts import MOTION_DIM
+from moda.motion.layout import LIDS, UPPER_LIDS
 
 DEPTH = 0.05  # OC below the usual: lids that come this low are down
 LONGEST = 15  # frames down; longer is a look down, or shut eyes
@@ -33,6 +33,8 @@ def find_blinks(lids: np.ndarray) -> list[tuple[int, int]]:
 
     What follows within the skirts of another is one with it.
     """
+    from scipy.ndimage import find_objects, label, median_filter
+
     down = lids - median_filter(lids, 2 * USUAL + 1, mode="nearest") < -DEPTH
     found: list[tuple[int, int]] = []
     for (run,) in find_objects(label(down)[0]):

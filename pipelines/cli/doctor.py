@@ -19,7 +19,8 @@ import numpy as np
 from contracts import FPS, SAMPLE_RATE
 from encoders.audio.media import audio_blocks
 from encoders.face.landmarker import load_model
-from moda.motion.space import load_motion
+from moda.motion.layout import lip_gap
+from moda.motion.saved import load_motion
 from pipelines.weights.store import summary
 
 if TYPE_CHECKING:
@@ -124,9 +125,7 @@ def _self_test(device: str) -> str:
 
 
 def _moves(motion: Motion) -> bool:
-    upper, lower = 2, 3  # keypoints of the inner lips
-    lips = motion.frames[:, :63].reshape(-1, 21, 3)
-    return bool(np.ptp(lips[:, upper, 1] - lips[:, lower, 1]) > 0.01)  # OC
+    return bool(np.ptp(lip_gap(motion.frames)) > 0.01)  # OC
 
 
 def _expect(holds: bool, otherwise: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -29,9 +28,8 @@ from pipelines.film.credentials import (
 )
 
 if TYPE_CHECKING:
-    from contracts import SourceFace
+    from contracts import SourceFace, StrPath
 
-    StrPath = str | os.PathLike[str]
     Setting = str | int | float | bool | None
 
 #: IPTC's term for what a trained model made.

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -21,8 +21,7 @@ from encoders.audio.media import audio_blocks, probe_audio
 from moda.files import replacing
 
 if TYPE_CHECKING:
-    Array = np.ndarray[Any, np.dtype[Any]]
-    StrPath = str | os.PathLike[str]
+    from contracts import Array, StrPath
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from contracts import FPS, KEYPOINT_VERTICES
+from contracts import FPS, KEYPOINT_VERTICES, LOWER_LIP, UPPER_LIP
 from encoders.face.landmarker import BLENDSHAPES
-from encoders.identity import LOWER_LIP, UPPER_LIP
 
 EYES = [BLENDSHAPES.index("eyeBlinkLeft"), BLENDSHAPES.index("eyeBlinkRight")]
 SHUT_EYES = 0.5  # blendshape

@@ -15,9 +15,9 @@ import numpy as np
 from scipy.ndimage import median_filter
 from scipy.signal import savgol_filter
 
-from contracts import FPS
+from contracts import FPS, LOWER_LIP, UPPER_LIP
 from encoders.face.track import BLINK, BRIDGED, FRONTAL, MAX_MISFIT, SHUT_RANGE, SMOOTHING, neutral_keypoints
-from encoders.identity import LIP_CONTACT, LOWER_LIP, UPPER_LIP
+from encoders.identity import LIP_CONTACT
 
 if TYPE_CHECKING:
     from contracts import Array

@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from contracts import EMOTIONS, EmotionKey, EmotionTimeline
+from contracts import EMOTIONS, MOTION_DIM, EmotionKey, EmotionTimeline
 from encoders.audio.media import frame_count
-from moda.motion.space import MOTION_DIM, POSE
+from moda.motion.layout import POSE
 from moda.render import Framing
 from pipelines.film.provenance import Claim, check_signing
 from pipelines.render import Film, Progress, check_outputs
 from pipelines.talk import head_movement
 
 if TYPE_CHECKING:
-    from contracts import Array, SourceFace
+    from contracts import Array, SourceFace, StrPath
     from moda.render import Background, Renderer
-    from pipelines.render import StrPath
     from pipelines.talk import TalkingHead, TalkOptions, Voice
 
 LABELS = tuple(name for name in EMOTIONS if name != "none")

@@ -19,7 +19,7 @@ import numpy as np
 from contracts import SAMPLE_RATE, ModaError, SourceFace
 from encoders.face.portrait import FaceError, encode_face
 from moda.flow.sampler import SamplerConfig
-from moda.motion.space import load_motion
+from moda.motion.saved import load_motion
 from pipelines.batch.manifest import HINTS
 from pipelines.faces import JudgedFace, judge_faces
 from pipelines.film.provenance import ProvenanceError, verify

@@ -30,7 +30,7 @@ import app
 from contracts import Motion
 from encoders.audio.media import frame_count, load_audio, probe_audio
 from moda.flow.sampler import SamplerConfig
-from moda.motion.space import save_motion
+from moda.motion.saved import save_motion
 from moda.render import Scene
 from pipelines import ModaError, Progress
 from pipelines.cli.main import app as cli

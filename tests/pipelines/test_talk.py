@@ -13,7 +13,8 @@ from contracts import SAMPLE_RATE, Motion
 from encoders.audio.media import AudioError, frame_count, load_audio
 from encoders.emotion import EmotionError
 from encoders.face.portrait import encode_face
-from moda.motion.space import POSE, MotionError, load_motion, save_motion
+from moda.motion.layout import POSE, MotionError
+from moda.motion.saved import load_motion, save_motion
 from moda.render import RenderError
 from pipelines import TalkingHead, TalkOptions
 from pipelines.film.provenance import verify

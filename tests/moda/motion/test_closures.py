@@ -24,7 +24,7 @@ from moda.motion.closures import (
     seal_gate,
     shut_lips,
 )
-from moda.motion.space import lip_gap
+from moda.motion.layout import lip_gap
 from moda.network.checkpoint import load_checkpoint
 from pipelines.perform import perform
 from pipelines.weights.models import EMBEDDED

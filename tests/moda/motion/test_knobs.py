@@ -9,7 +9,7 @@ import pytest
 
 from moda.motion.blinks import AHEAD, DEPTH, change_blinks, find_blinks
 from moda.motion.knobs import SMILE, KnobError, Knobs
-from moda.motion.space import LIPS, POSE
+from moda.motion.layout import LIPS, POSE
 from moda.motion.templates import EMOTION_TEMPLATES, EMOTIONS
 from moda.render.mesh.expression import Expression, lip_gap
 from moda.render.mesh.topology import face_mesh

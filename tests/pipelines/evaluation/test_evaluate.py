@@ -14,7 +14,8 @@ from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from encoders.audio.teachers import Segment, TeacherError
 from encoders.audio.wav2vec import AudioEncoder, LiteConfig, LiteEncoder, loudness, save_lite
 from moda.flow.sampler import SamplerConfig
-from moda.motion.space import LOWER_LIP, MotionSpace
+from moda.motion.layout import LOWER_LIP_Y
+from moda.motion.space import MotionSpace
 from moda.network.checkpoint import save_checkpoint
 from moda.network.config import ModelConfig
 from moda.network.model import MMDiT
@@ -30,7 +31,7 @@ EVERYWHERE = np.ones(200, bool)
 
 def motion_of(gap: np.ndarray) -> np.ndarray:
     motion = np.zeros((len(gap), 70), np.float32)
-    motion[:, LOWER_LIP] = -gap
+    motion[:, LOWER_LIP_Y] = -gap
     return motion
 
 

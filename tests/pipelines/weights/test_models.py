@@ -21,8 +21,9 @@ from encoders.audio.wav2vec import EMBEDDED as ENCODER
 from encoders.emotion import parse_emotion
 from encoders.face.image import load_image
 from encoders.face.portrait import encode_face
-from moda.motion.published import LIP_CHANNELS, LOOK_UP
-from moda.motion.space import EXPRESSION, POSE, MotionError, load_motion, save_motion
+from moda.motion.layout import EXPRESSION, LIP_CHANNELS, POSE, MotionError
+from moda.motion.published import LOOK_UP
+from moda.motion.saved import load_motion, save_motion
 from moda.network.shapes import published_shapes, random_state
 from moda.render.liveportrait.shapes import published_shapes as renderer_shapes
 from pipelines import TalkingHead, TalkOptions
