@@ -17,17 +17,27 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
 
 import gradio as gr
 
-from pipelines import EMOTIONS, ModaError, TalkingHead, TalkOptions
-from pipelines.render import Progress
-from pipelines.web.guard import Guard
-from pipelines.web.panels import ASSETS, Pace, growing, judge, message, outline_faces, screen
-from pipelines.web.studio import Result, Studio, read_options, suited
-from pipelines.web.workspace import Limits, open_workspace
-from pipelines.weights.models import installed
+from pipelines import LABELS, ModaError, Progress, TalkingHead, TalkOptions
+from pipelines.web import (
+    ASSETS,
+    Guard,
+    Limits,
+    Pace,
+    Result,
+    Studio,
+    growing,
+    judge,
+    message,
+    open_workspace,
+    outline_faces,
+    read_options,
+    screen,
+    suited,
+)
+from pipelines.weights import installed
 
 EXAMPLES = Path(__file__).parent / "examples"  # in a checkout, not in a wheel
 PORTRAIT, ENGLISH, SPANISH = (EXAMPLES / name for name in ("portrait.jpg", "voice_en.wav", "voice_es.wav"))
-LABELS = [name for name in EMOTIONS if name != "none"]
 ROWS = 5  # of the timeline
 EVERY = 0.2  # seconds between two signs of life; a stop takes effect at one
 WAITING = 32  # more are told to come back later

@@ -22,14 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from contracts import EMOTIONS, KEYPOINT_VERTICES, MIRRORED_VERTICES, MOTION_DIM
-from moda.flow.path import draw_noise, motion_from, training_point
-from moda.flow.windows import OVERLAP
-from moda.motion.layout import EXPRESSION, LIPS, LOWER_LIP_Y, POSE, UPPER_LIDS, UPPER_LIP_Y, lip_gap
-from moda.motion.space import MotionSpace
-from moda.motion.templates import express
-from moda.network.checkpoint import save_checkpoint
-from moda.network.config import ModelConfig
-from moda.network.model import MMDiT
+from moda.flow import OVERLAP, draw_noise, motion_from, training_point
+from moda.motion import EXPRESSION, LIPS, LOWER_LIP_Y, POSE, UPPER_LIDS, UPPER_LIP_Y, MotionSpace, express, lip_gap
+from moda.network import MMDiT, ModelConfig, save_checkpoint
 
 log = logging.getLogger(__name__)
 

@@ -16,10 +16,8 @@ from moda.flow.guidance import Guidance, GuidedVelocity
 from moda.flow.path import draw_noise, interpolate, published_sigmas, uniform_sigmas
 from moda.flow.solvers import SOLVERS, Velocity
 from moda.flow.windows import OVERLAP, crossfade, cut, hold
-from moda.motion.layout import LIPS, POSE, MotionError
-from moda.motion.space import MotionSpace
-from moda.motion.timeline import evaluate
-from moda.network.model import MMDiT
+from moda.motion import LIPS, POSE, MotionError, MotionSpace, evaluate_timeline
+from moda.network import MMDiT
 
 
 @dataclass(frozen=True)
@@ -156,7 +154,7 @@ def _windows(
                 "trained with"
             )
         context = hold(known if known.shape[1] and model.config.context == "overlap" else before, frames)
-        mix = evaluate(conditions.emotion, window.start, window.start + frames)
+        mix = evaluate_timeline(conditions.emotion, window.start, window.start + frames)
         velocity = GuidedVelocity(model, config.guidance, window.audio.to(device)[None], identity, context, mix)
         epsilon = model.start(window.audio.to(device)[None], epsilon)
         z = sample_window(velocity, epsilon, config, known if config.join == "pin" else None)

@@ -15,10 +15,12 @@ from torch import Tensor
 
 from contracts import ModaError
 from moda.files import replacing
-from moda.motion.space import MotionSpace
+from moda.motion import MotionSpace
 from moda.network.config import ONE, ModelConfig
 from moda.network.model import MMDiT
 
+#: The motion generator that ships with the project.
+EMBEDDED = Path(__file__).parents[1] / "assets" / "mmdit_lite.safetensors"
 FORMAT = "moda-mmdit-1"
 
 

@@ -20,19 +20,14 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path, PurePosixPath
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin
 
-import numpy as np
 from PIL import Image
 
 from contracts import ModaError
-from encoders.emotion import parse_emotion
-from encoders.face.landmarker import BLENDSHAPES
-from pipelines.talk import TalkOptions
-from pipelines.weights.models import WEIGHTS
+from pipelines.options import HINTS, TalkOptions
+from pipelines.weights import WEIGHTS
 
-#: What each column holds. StrPath is known to type checkers alone.
-HINTS: dict[str, Any] = get_type_hints(TalkOptions, localns={"StrPath": Path})
 COLUMNS = ("portrait", "audio", "output", *HINTS)
 SOUNDS = {
     ".aac", ".aif", ".aiff", ".flac", ".m4a", ".mka", ".mkv", ".mov", ".mp3", ".mp4", ".oga", ".ogg", ".opus", ".wav",
@@ -270,7 +265,6 @@ def _options(cells: _Cells) -> tuple[TalkOptions | None, dict[str, Any]]:
     others = {column: values.pop(column, None) for column in ("portrait", "audio", "output")}
     try:
         options = TalkOptions(**values)
-        parse_emotion(options.emotion, np.zeros(len(BLENDSHAPES), np.float32))  # is it an emotion at all?
     except ModaError as error:
         cells.wrong.append(str(error))
     return None if cells.wrong else options, others

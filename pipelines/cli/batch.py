@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from typer.core import TyperCommand
 
-if TYPE_CHECKING:
-    from pipelines.batch.run import Step
+from pipelines.cli.console import complain, progress_bar
 
-errors = Console(stderr=True, soft_wrap=True, highlight=False)
+if TYPE_CHECKING:
+    from pipelines.batch import Step
+
 ADDRESS = re.compile(r"auto|local|ray://.+|[\w.\[\]:-]+:\d+")
 
 
@@ -66,8 +65,9 @@ def batch(
     lines: Annotated[bool, typer.Option("--json", help="JSON lines on stdout, for programs.")] = False,
 ) -> None:
     """Make all videos of MANIFEST. Run again, it goes on where it was, and makes anew only what has changed."""
-    from pipelines.batch.run import ManifestError, Processes, RayActors, read_manifest, run_batch
-    from pipelines.batch.run import cross as cross_folders
+    from pipelines.batch import ManifestError, read_manifest, run_batch
+    from pipelines.batch import cross as cross_folders
+    from pipelines.crews import Processes, RayActors
 
     if (manifest is None) == (cross is None):
         raise typer.BadParameter("give either a MANIFEST or --cross PORTRAITS VOICES")
@@ -86,7 +86,7 @@ def batch(
             counts = Counter(_kind(step) for step in _shown(steps, lines) if step.entry)
     except ManifestError as error:
         for line in error.lines:
-            errors.print("[red]error:[/]", escape(" ".join(line.split())))
+            complain(line)
         raise typer.Exit(2) from None
     seconds = time.perf_counter() - start
     if lines:
@@ -112,10 +112,7 @@ def _kind(step: Step) -> str:
 
 def _shown(steps: Iterator[Step], lines: bool) -> Iterator[Step]:
     """The steps, told to people or to programs as they come."""
-    columns = (
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=errors, transient=True, disable=lines or not errors.is_terminal) as bar:
+    with progress_bar(counted=True, quiet=lines) as bar:
         task, warned = bar.add_task("checking", total=None), set[str]()
         for step in steps:
             bar.update(task, description="making", total=step.jobs, completed=step.done)

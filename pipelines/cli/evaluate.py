@@ -13,7 +13,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from pipelines.evaluation.evaluate import Estimate, Report
+    from pipelines.evaluation import Estimate, Report
 
 #: Title, then the figures: as they are called, and as the column is headed.
 TABLES: tuple[tuple[str, dict[str, str]], ...] = (
@@ -69,19 +69,18 @@ def evaluate(
     import torch
     from rich.console import Console
 
-    from encoders.audio.wav2vec import EMBEDDED as EMBEDDED_ENCODER
-    from moda.flow.guidance import Guidance
-    from moda.flow.sampler import SamplerConfig
-    from pipelines.evaluation.evaluate import evaluate as run
-    from pipelines.film.video import check_output
-    from pipelines.weights.models import EMBEDDED as EMBEDDED_MOTION
+    from encoders.audio import EMBEDDED as EMBEDDED_ENCODER
+    from moda.flow import Guidance, SamplerConfig
+    from moda.network import EMBEDDED as EMBEDDED_MOTION
+    from pipelines.evaluation import evaluate_set
+    from pipelines.film import check_output
 
     torch.set_num_threads(threads)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if out is not None:
         check_output(out, ".json")
     config = SamplerConfig() if guidance is None else SamplerConfig(guidance=Guidance(guidance, guidance))
-    report = run(
+    report = evaluate_set(
         corpus, listener or EMBEDDED_ENCODER, generator or EMBEDDED_MOTION, config, part, samples, baselines
     )  # fmt: skip
     for table in tables(report):
@@ -94,7 +93,7 @@ def tables(report: Report) -> list[Table]:
     """One table for each of TABLES, a row for each system that has one of its figures."""
     from rich.table import Table
 
-    from pipelines.evaluation.evaluate import FRONT_END, REAL, compare
+    from pipelines.evaluation import FRONT_END, REAL, compare
 
     first = next(iter(report.scores.values()))
     speakers = len({score.speaker for score in first})
@@ -125,7 +124,7 @@ def tables(report: Report) -> list[Table]:
 
 def write(report: Report, out: Path) -> None:
     """The same figures as JSON; what has no value is null."""
-    from moda.files import replacing
+    from moda import replacing
 
     def number(value: float) -> float | None:
         return round(value, 5) if math.isfinite(value) else None

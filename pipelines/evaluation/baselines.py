@@ -14,15 +14,23 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 
 from contracts import FPS, MOTION_DIM, SAMPLE_RATE, SAMPLES_PER_FRAME, AudioFeatures
-from encoders.audio.teachers import PhoneReader, Segment
-from encoders.audio.visemes import VISEME_INDEX, phone_visemes
-from encoders.audio.wav2vec import AudioEncoder
-from moda.motion.layout import LOWER_LIP_Y, UPPER_LIP_Y, lip_gap
+from encoders.audio import VISEME_INDEX, AudioEncoder, PhoneReader, Segment, phone_visemes
+from moda.motion import LOWER_LIP_Y, UPPER_LIP_Y, lip_gap
 from pipelines.evaluation.metrics import NAMED_CHANNELS
-from pipelines.training.corpus import Clip, retake, speaker_weights
-from pipelines.training.speech import phone_rows
-from pipelines.training.tcn import TcnConfig, TcnExample, mel_features, train_tcn
-from pipelines.training.train import VARIANTS, Phonetics, teacher_features, train_teacher
+from pipelines.training import (
+    VARIANTS,
+    Clip,
+    Phonetics,
+    TcnConfig,
+    TcnExample,
+    mel_features,
+    phone_rows,
+    retake,
+    speaker_weights,
+    teacher_features,
+    train_tcn,
+    train_teacher,
+)
 
 FLOOR = 40.0  # dB below the loud frames: what is fainter is all the same
 REACH = 6  # frames, 240 ms: what the ridge hears on either side

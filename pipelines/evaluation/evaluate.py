@@ -21,18 +21,14 @@ import numpy as np
 import torch
 
 from contracts import FPS, Conditions, EmotionKey, EmotionTimeline
-from encoders.audio.teachers import TeacherError
-from encoders.audio.wav2vec import AudioEncoder
-from moda.flow.sampler import SamplerConfig, sample
-from moda.motion.closures import close_lips
-from moda.motion.space import MotionSpace
-from moda.network.checkpoint import load_checkpoint
-from moda.network.model import MMDiT
+from encoders.audio import AudioEncoder, TeacherError
+from moda.flow import SamplerConfig, sample
+from moda.motion import MotionSpace, close_lips
+from moda.network import MMDiT, load_checkpoint
 from pipelines.evaluation import baselines
 from pipelines.evaluation.baselines import Predictor, Recording
 from pipelines.evaluation.metrics import POSE, clip_figures, life, sample_figures, speech_frames
-from pipelines.training.corpus import Clip, CorpusError, load_corpus, split
-from pipelines.training.tcn import TcnConfig
+from pipelines.training import Clip, CorpusError, TcnConfig, load_corpus, split
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +70,7 @@ class Report:
         return {system: summarise(scores) for system, scores in self.scores.items()}
 
 
-def evaluate(
+def evaluate_set(
     corpus: Path, encoder: Path, motion: Path, config: SamplerConfig, part: str = "test", samples: int = 16,
     with_baselines: bool = True, tcn: TcnConfig | None = None,
 ) -> Report:  # fmt: skip

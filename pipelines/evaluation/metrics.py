@@ -13,8 +13,7 @@ from scipy.signal import find_peaks
 from scipy.stats import rankdata
 
 from contracts import FPS, SAMPLES_PER_FRAME
-from moda.motion.blinks import LONGEST, find_blinks
-from moda.motion.layout import EXPRESSION, LIPS, PITCH, ROLL, ROTATION, UPPER_LIDS, YAW, channel, lip_gap
+from moda.motion import EXPRESSION, LIPS, LONGEST, PITCH, ROLL, ROTATION, UPPER_LIDS, YAW, channel, find_blinks, lip_gap
 
 SHUT = 0.05  # OC, a fifth of a loud syllable: tracked lips come closer on 77 % of spoken p, b, m and 20 % of the rest
 # (bench/closures.py); at .03 OC it is 55 and 12 %

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from contracts import ModaError
-from moda.files import replacing, sha256
+from moda import replacing, sha256
 from pipelines.film.credentials import (
     Credential,
     Owner,

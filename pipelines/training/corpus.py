@@ -18,8 +18,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from contracts import FPS, LOWER_LIP, MOTION_DIM, SAMPLES_PER_FRAME, UPPER_LIP, ModaError
-from encoders.audio.train import augment
-from moda.motion.layout import lip_gap
+from encoders.audio import augment
+from moda.motion import lip_gap
 from pipelines.training.emotions import pseudo_emotion, resting
 
 #: Inner-lip gap (OC) that a speaker's 95th percentile is scaled to: people differ twofold in how far they open.

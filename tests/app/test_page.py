@@ -34,7 +34,8 @@ from moda.motion.saved import save_motion
 from moda.render import Scene
 from pipelines import ModaError, Progress
 from pipelines.cli.main import app as cli
-from pipelines.talk import TalkOptions, Voice
+from pipelines.options import TalkOptions
+from pipelines.talk import Voice, sampler_config
 from pipelines.web.studio import Result, Studio
 from pipelines.web.workspace import Limits, Workspace
 from tests.media_support import PORTRAIT, tone, write_sound, write_wav
@@ -419,7 +420,7 @@ def test_the_page_begins_with_what_talk_does_by_itself(studio, monkeypatch):
     monkeypatch.setattr(app, "installed", lambda: ("lite", "moda"))
     blocks = app.build(studio).blocks.values()
     values = {block.label: block.value for block in blocks if isinstance(block, gradio.Slider | gradio.Dropdown)}
-    sampler = TalkOptions().sampler(SimpleNamespace(sampler=SamplerConfig()))
+    sampler = sampler_config(TalkOptions(), SimpleNamespace(sampler=SamplerConfig()))
     assert values["Steps of the sampler"] == sampler.steps == 5
     assert values["Speech guidance"] == sampler.guidance.audio
     assert values["Emotion guidance"] == sampler.guidance.emotion

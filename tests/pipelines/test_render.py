@@ -18,7 +18,7 @@ from moda.motion.layout import MotionError
 from moda.motion.saved import load_motion, save_motion
 from moda.render import Framing, MeshRenderer, RenderError
 from pipelines.drive import drive_portrait
-from pipelines.film.video import OutputError
+from pipelines.film.files import OutputError
 from pipelines.render import Film, render_motion
 from pipelines.weights.catalogue import PublishedWeightsError
 from tests.media_support import PORTRAIT, files, read_frames, tone, write_video, write_wav

@@ -16,7 +16,7 @@ from moda.flow.sampler import SamplerConfig, carry_on, sample, sample_normalised
 from moda.flow.windows import crossfade, cut, hold
 from moda.motion.layout import LIPS, MotionError
 from moda.motion.space import MotionSpace
-from moda.motion.timeline import evaluate
+from moda.motion.timeline import evaluate_timeline
 from moda.network.config import ModelConfig
 from tests.moda.model_support import generator, random_inputs, random_model
 
@@ -204,7 +204,7 @@ def test_rows_of_a_window_are_sampled_alone() -> None:
     noise, known = inputs["x"], torch.randn(2, 16, 70, generator=generator(9))
 
     def run(rows: slice) -> torch.Tensor:
-        mix = evaluate(CHANGING, 0, 80)
+        mix = evaluate_timeline(CHANGING, 0, 80)
         fixed = (inputs[name][rows] for name in ("audio", "identity", "context"))
         with torch.no_grad():
             return sample_window(GuidedVelocity(model, config.guidance, *fixed, mix), noise[rows], config, known[rows])

@@ -25,9 +25,8 @@ from moda.motion.closures import (
     shut_lips,
 )
 from moda.motion.layout import lip_gap
-from moda.network.checkpoint import load_checkpoint
+from moda.network.checkpoint import EMBEDDED, load_checkpoint
 from pipelines.perform import perform
-from pipelines.weights.models import EMBEDDED
 
 
 def test_a_pause_is_long_and_a_closure_is_not() -> None:

@@ -316,7 +316,7 @@ def test_a_run_judges_one_part_and_goes_without_the_phone_reader(
     monkeypatch.setattr(baselines, "viseme_rules", missing)
     monkeypatch.setattr(baselines, "tcn_from_phones", missing)
     quick = TcnConfig(steps=2, batch=2, channels=8)
-    report = evaluation.evaluate(Path("set"), *weights, SamplerConfig(), "tune", 2, tcn=quick)
+    report = evaluation.evaluate_set(Path("set"), *weights, SamplerConfig(), "tune", 2, tcn=quick)
     systems = {
         "moda",
         "moda, as shown",
@@ -336,7 +336,7 @@ def test_a_run_judges_one_part_and_goes_without_the_phone_reader(
     assert report.summary["loudness"]["gap r"].mean > 0.8
     with pytest.raises(CorpusError, match="test speaker"):
         monkeypatch.setattr(evaluation, "SHORTEST", 1000)
-        evaluation.evaluate(Path("set"), *weights, SamplerConfig())
+        evaluation.evaluate_set(Path("set"), *weights, SamplerConfig())
 
 
 def test_ranges_come_from_long_clips_and_large_faces(recordings: list[baselines.Recording]) -> None:

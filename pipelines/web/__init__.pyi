@@ -1,0 +1,14 @@
+from .guard import Guard as Guard
+from .panels import ASSETS as ASSETS
+from .panels import Pace as Pace
+from .panels import growing as growing
+from .panels import judge as judge
+from .panels import message as message
+from .panels import outline_faces as outline_faces
+from .panels import screen as screen
+from .studio import Result as Result
+from .studio import Studio as Studio
+from .studio import read_options as read_options
+from .studio import suited as suited
+from .workspace import Limits as Limits
+from .workspace import open_workspace as open_workspace
