@@ -1,5 +1,4 @@
 from .drive import drive_portrait as drive_portrait
-from .options import LABELS as LABELS
 from .options import ModaError as ModaError
 from .options import TalkOptions as TalkOptions
 from .render import Progress as Progress

@@ -43,7 +43,9 @@ def find_blinks(lids: np.ndarray) -> list[tuple[int, int]]:
     return found
 
 
-def change_blinks(chunks: Iterable[np.ndarray], rate: float, chance: np.random.Generator) -> Iterator[np.ndarray]:
+def change_blinks(  # noqa: C901  one pass over a stream, its state in sight
+    chunks: Iterable[np.ndarray], rate: float, chance: np.random.Generator
+) -> Iterator[np.ndarray]:
     """Motion chunks [n, 70] with ``rate`` times the blinks; the same frames however they are cut into chunks.
 
     Of n blinks floor(n rate), give or take one, remain: below 1 some are drawn over, spread evenly; above 1 some are

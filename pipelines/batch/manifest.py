@@ -148,15 +148,18 @@ def _json_rows(text: str) -> Iterator[Row]:
 
 def _csv_rows(text: str, source: str) -> Iterator[Row]:
     reader = csv.DictReader(StringIO(text, newline=""))
-    names = [_column(name) for name in reader.fieldnames or []]
-    wrong = [_unknown(name) for name in names if name not in COLUMNS]
-    wrong += [f"there is no column {name}; add it" for name in ("portrait", "audio") if name not in names]
-    wrong += [f"column {name!r} is there twice" for name in {name for name in names if names.count(name) > 1}]
-    if wrong:
+    if wrong := _wrong_columns([_column(name) for name in reader.fieldnames or []]):
         raise ManifestError(source, [Fault(1, text) for text in wrong])
     for cells in reader:
         wrong = ["has more cells than the header has columns"] if None in cells else []
         yield reader.line_num, _filled({name: cell for name, cell in cells.items() if name is not None}), wrong
+
+
+def _wrong_columns(names: list[str]) -> list[str]:
+    """What is wrong with the header row of a table."""
+    wrong = [_unknown(name) for name in names if name not in COLUMNS]
+    wrong += [f"there is no column {name}; add it" for name in ("portrait", "audio") if name not in names]
+    return wrong + [f"column {name!r} is there twice" for name in dict.fromkeys(names) if names.count(name) > 1]
 
 
 def _column(name: str) -> str:

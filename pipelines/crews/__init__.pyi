@@ -3,6 +3,5 @@ from .crews import Died as Died
 from .crews import Processes as Processes
 from .crews import RayActors as RayActors
 from .crews import Ready as Ready
-from .crews import WorkerError as WorkerError
 from .worker import Outcome as Outcome
 from .worker import Task as Task

@@ -141,14 +141,17 @@ def _judge(clip: Clip, motions: np.ndarray) -> dict[str, float]:
 
 def real_ranges(clips: list[Clip]) -> dict[str, tuple[float, float]]:
     """10th and 90th percentile over clips of :func:`life`; the head's from faces that are large enough."""
+    lives = [(clip.steady, life(clip.motion)) for clip in _long_enough(clips)]
+    everyone = [figures for _, figures in lives]
+    steady = [figures for steady, figures in lives if steady] or everyone
+    judged = {f"{name} std": steady for name in POSE} | {"blinks/min": everyone}
+    ranges = {name: np.quantile([figures[name] for figures in of], [0.1, 0.9]) for name, of in judged.items()}
+    return {name: (float(low), float(high)) for name, (low, high) in ranges.items()}
+
+
+def _long_enough(clips: list[Clip]) -> list[Clip]:
     long = [clip for clip in clips if len(clip) >= LONG]
-    if len(long) < ENOUGH:
-        long = [clip for clip in clips if len(clip) >= SHORTEST] or clips
-    lives = [(clip.steady, life(clip.motion)) for clip in long]
-    believed = [figures for steady, figures in lives if steady] or [figures for _, figures in lives]
-    values = {f"{name} std": [figures[f"{name} std"] for figures in believed] for name in POSE}
-    values["blinks/min"] = [figures["blinks/min"] for _, figures in lives]
-    return {name: (float(np.quantile(found, 0.1)), float(np.quantile(found, 0.9))) for name, found in values.items()}
+    return long if len(long) >= ENOUGH else [clip for clip in clips if len(clip) >= SHORTEST] or clips
 
 
 def _alive(motion: np.ndarray, ranges: dict[str, tuple[float, float]]) -> dict[str, float]:

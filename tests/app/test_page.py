@@ -36,6 +36,7 @@ from pipelines import ModaError, Progress
 from pipelines.cli.main import app as cli
 from pipelines.options import TalkOptions
 from pipelines.talk import Voice, sampler_config
+from pipelines.web.form import timeline
 from pipelines.web.studio import Result, Studio
 from pipelines.web.workspace import Limits, Workspace
 from tests.media_support import PORTRAIT, tone, write_sound, write_wav
@@ -428,9 +429,9 @@ def test_the_page_begins_with_what_talk_does_by_itself(studio, monkeypatch):
 
 
 def test_the_timeline_is_sorted_and_begins_at_once():
-    assert app._emotion("neutral", 0.5, []) == "neutral"
-    assert app._emotion("fear", 0.5, []) == "fear:0.5"
-    assert app._emotion("auto", 0.5, [(4.0, "fear", 1.0), (2.5, "anger", 0.7)]) == "0:auto,2.5:anger:0.7,4:fear:1"
+    assert timeline("neutral", 0.5, []) == "neutral"
+    assert timeline("fear", 0.5, []) == "fear:0.5"
+    assert timeline("auto", 0.5, [(4.0, "fear", 1.0), (2.5, "anger", 0.7)]) == "0:auto,2.5:anger:0.7,4:fear:1"
 
 
 def test_a_port_that_is_taken_is_one_line(head, monkeypatch):
