@@ -31,7 +31,8 @@ from moda.motion.layout import lip_gap
 from moda.network.checkpoint import EMBEDDED as MOTION
 from moda.network.checkpoint import load_checkpoint
 from pipelines.evaluation.metrics import closure_auc, closures, correlation, speech_frames
-from pipelines.training.corpus import Clip, load_corpus, part
+from pipelines.training.corpus import Clip, load_corpus
+from pipelines.training.sets import part
 from pipelines.training.train import teacher_labels
 
 THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6)

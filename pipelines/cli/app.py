@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from typing import Annotated
 
 import typer
@@ -26,6 +25,8 @@ def serve(
     user, given, password = (auth or "").partition(":")
     if auth is not None and not (user and given and password):
         raise typer.BadParameter("give a name and a password, as in --auth ada:secret", param_hint="--auth")
+    from importlib.metadata import entry_points
+
     pages = entry_points(group="moda.page")  # pyproject.toml says which: this floor does not import the one above
     if not pages:
         raise ModaError("the page comes with an installed moda; run `pip install .` in its folder first")

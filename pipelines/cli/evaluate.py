@@ -66,6 +66,12 @@ def evaluate(
     threads: Annotated[int, typer.Option(min=1, help="Processor cores to use.")] = 2,
 ) -> None:
     """Sample the held-out speakers of SET and compare with how they really moved, and with baselines."""
+    from pipelines.film import check_output
+    from pipelines.training import read_rows
+
+    if out is not None:
+        check_output(out, ".json")
+    read_rows(corpus)  # before anything heavy is imported
     import torch
     from rich.console import Console
 
@@ -73,12 +79,9 @@ def evaluate(
     from moda.flow import Guidance, SamplerConfig
     from moda.network import EMBEDDED as EMBEDDED_MOTION
     from pipelines.evaluation import evaluate_set
-    from pipelines.film import check_output
 
     torch.set_num_threads(threads)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    if out is not None:
-        check_output(out, ".json")
     config = SamplerConfig() if guidance is None else SamplerConfig(guidance=Guidance(guidance, guidance))
     report = evaluate_set(
         corpus, listener or EMBEDDED_ENCODER, generator or EMBEDDED_MOTION, config, part, samples, baselines

@@ -87,9 +87,10 @@ def talk(
 ) -> None:
     """PORTRAIT speaks AUDIO."""
     from pipelines.film import check_outputs
-    from pipelines.options import TalkOptions
 
     check_outputs(out, save_motion, inputs=(portrait, audio))  # before anything heavy is imported
+    from pipelines.options import TalkOptions
+
     options = TalkOptions(
         emotion=emotion, weights=weights, sampling=sampling, seed=seed, steps=steps, guidance=guidance,
         emotion_guidance=emotion_guidance, head_motion=head_motion, blink_rate=blink_rate, mouth=mouth,
@@ -187,11 +188,12 @@ def _check(
     renderer: str | None,
 ) -> None:  # fmt: skip
     """What can be said before anything heavy is imported. Raises ModaError."""
-    from moda.render import Framing
     from pipelines.film import check_outputs
-    from pipelines.weights import check_renderer
 
     check_outputs(out, motion, inputs=inputs)
+    from moda.render import Framing
+    from pipelines.weights import check_renderer
+
     Framing(*framing)
     if renderer is not None:
         check_renderer(renderer)

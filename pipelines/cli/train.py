@@ -36,12 +36,11 @@ def encoder(
     bf16: Bf16 = False,
 ) -> None:
     """The audio encoder (needs requirements-train.txt)."""
+    _check(corpus, out)
     from encoders.audio import TrainConfig
-    from pipelines.film import check_output
     from pipelines.training import fit_encoder
 
     _start(threads)
-    check_output(out, ".safetensors")
     config = TrainConfig(seed=seed, precision=_precision(bf16))
     fit_encoder(corpus, speech, work, out, config if steps is None else replace(config, steps=steps))
 
@@ -85,15 +84,23 @@ def motion(
     bf16: Bf16 = False,
 ) -> None:
     """The motion generator, heard through an audio encoder."""
+    _check(corpus, out)
     from encoders.audio import EMBEDDED
     from moda import TrainConfig
-    from pipelines.film import check_output
     from pipelines.training import fit_motion
 
     _start(threads)
-    check_output(out, ".safetensors")
     config = TrainConfig(seed=seed, precision=_precision(bf16))
     fit_motion(corpus, out, listener or EMBEDDED, config if steps is None else replace(config, steps=steps))
+
+
+def _check(corpus: Path, out: Path) -> None:
+    """What can be said before anything heavy is imported. Raises ModaError."""
+    from pipelines.film import check_output
+    from pipelines.training import read_rows
+
+    check_output(out, ".safetensors")
+    read_rows(corpus)
 
 
 def _start(threads: int) -> None:

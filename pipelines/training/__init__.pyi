@@ -1,5 +1,4 @@
 from .corpus import Clip as Clip
-from .corpus import CorpusError as CorpusError
 from .corpus import load_corpus as load_corpus
 from .corpus import retake as retake
 from .corpus import speaker_weights as speaker_weights
@@ -7,6 +6,8 @@ from .corpus import split as split
 from .prepare import Record as Record
 from .prepare import Step as Step
 from .prepare import prepare_set as prepare_set
+from .sets import CorpusError as CorpusError
+from .sets import read_rows as read_rows
 from .speakers import SpeechSources as SpeechSources
 from .speech import SHARES as SHARES
 from .speech import phone_rows as phone_rows

@@ -7,8 +7,6 @@ blendshapes uint8 [T, 52], ok bool [T], neutral [21, 3]) at 25 frames a second.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,20 +15,17 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from contracts import FPS, LOWER_LIP, MOTION_DIM, SAMPLES_PER_FRAME, UPPER_LIP, ModaError
+from contracts import FPS, LOWER_LIP, MOTION_DIM, SAMPLES_PER_FRAME, UPPER_LIP
 from encoders.audio import augment
 from moda.motion import lip_gap
 from pipelines.training.emotions import pseudo_emotion, resting
+from pipelines.training.sets import CorpusError, check_speakers, part, read_rows
 
 #: Inner-lip gap (OC) that a speaker's 95th percentile is scaled to: people differ twofold in how far they open.
 LOUD_GAP = 0.25
 STEADY = 100  # px of face from which its head motion is believed
 
 MOUTH_KEYPOINTS = 11  # the first 11 of the 21: lips, chin, cheeks
-
-
-class CorpusError(ModaError):
-    """The training set is missing or is not in the expected format."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +54,8 @@ class Clip:
 
 def load_corpus(folder: Path) -> list[Clip]:
     """All clips of a set. Raises CorpusError."""
-    manifest = folder / "manifest.jsonl"
-    if not manifest.is_file():
-        raise CorpusError(
-            f"no manifest.jsonl in {folder}: give the folder of a motion set (see pipelines/training/corpus.py)"
-        )
+    rows = read_rows(folder)
     try:
-        rows = [json.loads(line) for line in manifest.read_text("utf-8").splitlines()]
         arrays = {row["name"]: _arrays(folder / "npz" / f"{row['name']}.npz") for row in rows}
         gains = _mouth_gains([(row["speaker"], arrays[row["name"]]["exp"]) for row in rows])
         shapes: dict[str, list[np.ndarray]] = {}
@@ -89,17 +79,8 @@ class Split(NamedTuple):
 
 def split(clips: list[Clip]) -> Split:
     """Clips by the part their speaker belongs to. Raises CorpusError where a part is empty."""
-    parts = Split(*([clip for clip in clips if part(clip.speaker) == name] for name in Split._fields))
-    if not all(parts):
-        speakers = len({clip.speaker for clip in clips})
-        raise CorpusError(f"{speakers} speakers are too few to train on some and test on others; add more")
-    return parts
-
-
-def part(speaker: str) -> str:
-    """``train``, ``tune`` or ``test``: a sixth of the speakers each for the latter two, by a hash of the name, so that
-    the split never moves."""
-    return {0: "test", 4: "tune"}.get(int(hashlib.sha1(speaker.encode()).hexdigest(), 16) % 6, "train")
+    check_speakers(clip.speaker for clip in clips)
+    return Split(*([clip for clip in clips if part(clip.speaker) == name] for name in Split._fields))
 
 
 def speaker_weights(clips: list[Clip]) -> list[float]:

@@ -24,7 +24,8 @@ from encoders.audio import UNKNOWN, AudioEncoder, PhoneReader, Speech, TrainConf
 from moda import Example, replacing, train_motion
 from moda import TrainConfig as MotionTrainConfig
 from moda.network import ModelConfig
-from pipelines.training.corpus import Clip, CorpusError, Retake, load_corpus, retake, speaker_weights, split
+from pipelines.training.corpus import Clip, Retake, load_corpus, retake, speaker_weights, split
+from pipelines.training.sets import CorpusError
 from pipelines.training.speech import load_speech, manifest, phone_rows
 from pipelines.training.tcn import Tcn, TcnConfig, TcnExample, mel_features, train_tcn
 

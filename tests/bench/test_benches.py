@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -15,22 +13,13 @@ from PIL import Image
 from contracts import EMOTIONS
 from encoders.face.headfit import euler_degrees, rotation_matrix
 from encoders.face.portrait import encode_face
+from tests.bench.bench_support import bench
 from tests.bench.test_plain import SMALL
 from tests.encoders.test_emotion import shapes
+from tests.media_support import PORTRAIT
 from tests.moda.render.test_mesh import drawn_face
 
-BENCH = Path(__file__).resolve().parents[2] / "bench"
 LOWER_LIP = 10  # y of the lower inner lip
-
-
-def bench(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(BENCH))  # where benches find what they share
-    spec = importlib.util.spec_from_file_location(f"bench_{name}", BENCH / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(__import__("sys").modules, spec.name, module)  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_strips_find_what_is_wrong_and_draw_every_second_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +136,7 @@ def test_a_portrait_is_where_its_picture_has_it(monkeypatch: pytest.MonkeyPatch)
 
 def test_what_is_meant_at_rest_is_the_portrait(monkeypatch: pytest.MonkeyPatch) -> None:
     figures, commands = bench("figures", monkeypatch), bench("commands", monkeypatch)
-    face = encode_face(BENCH.parent / "examples" / "portrait.jpg")
+    face = encode_face(PORTRAIT)
     prepared = figures.prepare(face, 256)
     rest, turned = (figures.meant(prepared, row) for row in (figures.still()[0], commands.turns()[1][3]))
     assert rest.pose == pytest.approx(face.pose, abs=0.3)
@@ -169,7 +158,7 @@ def test_tracks_are_compared_where_a_face_is_found_and_drift_is_told_from_expres
     assert track.r == pytest.approx(np.ones(5)) and track.slope == pytest.approx(np.full(5, 0.5))
     assert len(track.kept[0]) == 39 and (track.error > 0.1).all()
 
-    neutral = encode_face(BENCH.parent / "examples" / "portrait.jpg").vertices
+    neutral = encode_face(PORTRAIT).vertices
     way = rng.normal(size=neutral.shape)
     way *= 0.02 / commands.TURN / np.sqrt((way**2).sum(1).mean())  # 2 % at TURN degrees
     fits = []

@@ -15,7 +15,7 @@ from torch import Tensor
 from contracts import SourceFace
 from moda.motion.published import lift_gaze
 from moda.render import RenderError
-from moda.render.liveportrait import LivePortrait, LivePortraitPortrait, LivePortraitRenderer
+from moda.render.liveportrait import LivePortrait, LivePortraitRenderer
 from moda.render.liveportrait.checkpoint import load_published
 from moda.render.liveportrait.crop import (
     MIDDLE,
@@ -35,7 +35,7 @@ from moda.render.liveportrait.keypoints import (
     spoken_keypoints,
     told_keypoints,
 )
-from moda.render.liveportrait.renderer import compose
+from moda.render.liveportrait.renderer import LivePortraitPortrait, compose
 from moda.render.liveportrait.shapes import published_shapes
 from tests.moda.render.make_liveportrait import TINY, random_states
 from tests.moda.render.test_mesh import drawn_face

@@ -15,10 +15,9 @@ import torch
 from contracts import EMOTIONS, KEYPOINT_VERTICES, SourceFace
 from moda.motion.templates import EMOTION_TEMPLATES, WIDE, express
 from moda.render import MeshRenderer, RenderError
-from moda.render.mesh import MeshPortrait
 from moda.render.mesh.expression import MAX_LID_RATIO, Expression, lid_ratio
 from moda.render.mesh.geometry import HEAD_SHIFT, MAX_TRANSLATION, HeadFit, HeadMotion, clamp_yaw, rotation, soft_clamp
-from moda.render.mesh.renderer import _one_thread
+from moda.render.mesh.renderer import MeshPortrait, _one_thread
 from moda.render.mesh.topology import EYES, INNER_LOWER_LIP, INNER_UPPER_LIP, OVAL, face_mesh
 from moda.render.mesh.warp import HAIR_STRETCH, SLANT, _gaps, _room
 

@@ -9,8 +9,8 @@ import pytest
 from contracts import EMOTIONS
 from moda.motion.templates import EMOTION_TEMPLATES
 from moda.render import MeshRenderer
-from moda.render.mesh import MeshPortrait
 from moda.render.mesh.expression import LIDS_FOLLOW, Expression, follow_gaze
+from moda.render.mesh.renderer import MeshPortrait
 from moda.render.mesh.topology import OVAL
 from moda.render.mesh.warp import _unfold
 from tests.moda.render.test_mesh import BLINK, JAW, SIZE, draw, drawn_face, motion

@@ -23,7 +23,8 @@ from pipelines.cli.evaluate import tables, write
 from pipelines.evaluation import baselines, metrics
 from pipelines.evaluation import evaluate as evaluation
 from pipelines.evaluation.evaluate import ClipScore, Report, compare, real_ranges, summarise
-from pipelines.training.corpus import Clip, CorpusError
+from pipelines.training.corpus import Clip
+from pipelines.training.sets import CorpusError
 from pipelines.training.tcn import TcnConfig
 
 EVERYWHERE = np.ones(200, bool)

@@ -36,7 +36,8 @@ from moda.train import (
     train_motion,
 )  # fmt: skip
 from pipelines.training import corpus as corpora
-from pipelines.training.corpus import LOUD_GAP, CorpusError, load_corpus, part, retake, speaker_weights, split
+from pipelines.training.corpus import LOUD_GAP, load_corpus, retake, speaker_weights, split
+from pipelines.training.sets import CorpusError, part
 from pipelines.training.train import Resume, by_speaker
 
 
