@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
 from itertools import pairwise
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from moda.render.framing import SIZE
 from pipelines.cli.main import app
@@ -119,14 +121,13 @@ def test_a_missing_row_is_found():
 
 
 def test_the_options_of_python_are_those_of_the_command():
-    """docs/use.md says which of the command line are no fields of TalkOptions; the defaults of all others are the same."""
+    """docs/use.md says which have no field in TalkOptions; the defaults of all others are the same."""
     command = get_command(app).commands["talk"]  # type: ignore[attr-defined]
     parameters = {option.name: option for option in command.params if option.param_type_name == "option"}
     own = {field.name: field.default for field in fields(TalkOptions)}
     assert {key: parameters[key].default for key in own} == own
-    (sentence,) = re.findall(
-        r"Only (.*?) are not among", (ROOT / "docs" / "use.md").read_text("utf-8").replace("\n", " ")
-    )
+    text = (ROOT / "docs" / "use.md").read_text("utf-8")
+    (sentence,) = re.findall(r"Only\s(.*?) are not among", text, re.DOTALL)
     others = {word for key in set(parameters) - set(own) for word in parameters[key].opts if word.startswith("--")}
     assert set(re.findall(r"`([^`]+)`", sentence)) == others
 
@@ -262,6 +263,30 @@ def test_options_in_the_text_exist(page):
     assert shown - set().union(*map(options_of, every)) == set()
 
 
+# ---- what is said in several places
+
+
+def test_pinned_versions_are_those_of_the_requirements():
+    pins = re.findall(r"^\S+==\S+$", (ROOT / "requirements.txt").read_text("utf-8"), re.MULTILINE)
+    shown = [pin for page in PAGES for pin in re.findall(r"[\w-]+==[\d.]+", page.read_text("utf-8"))]
+    assert shown and set(shown) <= set(pins)
+
+
+@pytest.mark.parametrize("file", ["Makefile", "README.md", "Dockerfile", "docs/trouble.md"])
+def test_system_libraries_are_named_alike(file):
+    assert "libgl1 libegl1 libgles2 libglib2.0-0" in (ROOT / file).read_text("utf-8")
+
+
+def test_the_image_gets_all_that_is_installed():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    tools = project["tool"]["setuptools"]
+    files = [f"{module}.py" for module in tools["py-modules"]] + project["project"]["license-files"]
+    folders = [pattern.rstrip("*") for pattern in tools["packages"]["find"]["include"]]
+    wanted = {*files, *folders, project["project"]["readme"], "pyproject.toml", "requirements*.txt"}
+    kept = re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text("utf-8"), re.MULTILINE)
+    assert set(kept) == wanted
+
+
 # ---- rooms
 
 
@@ -334,13 +359,6 @@ def desk(tmp_path, monkeypatch):
     return tmp_path
 
 
-def run(desk: Path, *words: str) -> None:
-    """Python as a shell would run it in ``desk``; fails with what it said."""
-    where = os.environ | {"PYTHONPATH": str(ROOT)}
-    result = subprocess.run([sys.executable, *words], cwd=desk, env=where, capture_output=True, text=True)
-    assert result.returncode == 0, f"{shlex.join(words)}: {result.stderr}"
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [README, ROOT / "docs" / "use.md"], ids=name)
 def test_the_python_examples_run(page, desk):
@@ -353,7 +371,9 @@ def test_the_python_examples_run(page, desk):
 def test_the_batch_example_runs(desk):
     (code,) = blocks((ROOT / "docs" / "batch.md").read_text("utf-8"), "python")
     (desk / "jobs.py").write_text(code)  # a file, as its workers import it
-    run(desk, "jobs.py")
+    where = os.environ | {"PYTHONPATH": str(ROOT)}
+    result = subprocess.run([sys.executable, "jobs.py"], env=where, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
     assert len(list((desk / "out").glob("*.mp4"))) == 2
 
 
@@ -366,9 +386,10 @@ def test_the_commands_of_use_run(page, desk):
     """One after the other, as a reader would; the driving video is one that moda made."""
     given = [words for words in commands(page.read_text("utf-8")) if words[0] == "moda"]
     assert len(given) >= 4
-    run(desk, "-m", "pipelines.cli", "talk", "portrait.jpg", "voice.wav", "-o", "driving.mp4", "--size", "256")
-    for words in given:
+    film = ["moda", "talk", "portrait.jpg", "voice.wav", "-o", "driving.mp4", "--size", "256"]
+    for words in (film, *given):
         if words[1] != SERVES:
-            run(desk, "-m", "pipelines.cli", *words[1:])
+            result = CliRunner().invoke(app, words[1:])
+            assert result.exit_code == 0, f"{shlex.join(words)}: {result.output}"
     outputs = [after for words in given for before, after in pairwise(words) if before == "-o"]
     assert outputs and all((desk / output).exists() for output in outputs)
