@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from os import PathLike
 
     import numpy as np
     import torch
 
     Array = np.ndarray[Any, np.dtype[Any]]
+    StrPath = str | PathLike[str]
 
 FPS = 25
 SAMPLE_RATE = 16_000
@@ -31,6 +33,12 @@ KEYPOINT_VERTICES = (
 
 #: Those that change places in a mirror (right, left); the others lie on the midline.
 MIRRORED_VERTICES = ((61, 291), (40, 270), (205, 425), (159, 386), (145, 374), (468, 473), (107, 336), (105, 334))
+
+#: Keypoints in the middle of the inner lips: how far the lower one's y lies below the upper one's is the lip gap.
+UPPER_LIP, LOWER_LIP = (KEYPOINT_VERTICES.index(vertex) for vertex in (13, 14))
+
+#: Numbers in a frame of motion: 63 of expression, scale, translation x y z, pitch, yaw, roll.
+MOTION_DIM = 3 * len(KEYPOINT_VERTICES) + 7  # 70
 
 #: How y of the inner lips, the lower lip's edge and the chin share in opening the lips by a gap of 1, by vertex.
 LIP_OPENING = {13: 0.25, 14: -0.75, 17: -0.60, 152: -0.40}

@@ -24,7 +24,9 @@ from PIL import Image, ImageOps
 
 from contracts import EMOTIONS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from encoders.audio.media import load_audio
-from pipelines.batch.run import Plan, Processes, read_manifest, run_batch
+from pipelines.batch.manifest import Plan, read_manifest
+from pipelines.batch.run import run_batch
+from pipelines.crews.crews import Processes
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 

@@ -27,11 +27,10 @@ from encoders.audio.media import load_audio
 from encoders.audio.wav2vec import AudioEncoder
 from moda.flow.sampler import SamplerConfig
 from moda.motion.knobs import Knobs
-from moda.motion.space import LIDS, LIPS, ROTATION, lip_gap
-from moda.network.checkpoint import load_checkpoint
+from moda.motion.layout import LIDS, LIPS, ROTATION, lip_gap
+from moda.network.checkpoint import EMBEDDED, load_checkpoint
 from pipelines.evaluation.metrics import blinks
 from pipelines.perform import perform
-from pipelines.weights.models import EMBEDDED
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 PARTS = {"lips": LIPS, "brows": slice(51, 63), "lids": LIDS, "head": ROTATION}

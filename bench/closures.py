@@ -27,12 +27,12 @@ from encoders.audio.wav2vec import EMBEDDED as ENCODER
 from encoders.audio.wav2vec import AudioEncoder
 from moda.flow.sampler import SamplerConfig, sample
 from moda.motion.closures import SealRule, close_lips
-from moda.motion.space import lip_gap
+from moda.motion.layout import lip_gap
+from moda.network.checkpoint import EMBEDDED as MOTION
 from moda.network.checkpoint import load_checkpoint
 from pipelines.evaluation.metrics import closure_auc, closures, correlation, speech_frames
 from pipelines.training.corpus import Clip, load_corpus, part
 from pipelines.training.train import teacher_labels
-from pipelines.weights.models import EMBEDDED as MOTION
 
 THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6)
 APPROACHES = (0.05, 0.065, 0.08, 0.1, 0.12, 0.15, 1.0)  # OC

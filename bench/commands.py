@@ -31,7 +31,7 @@ from figures import VIDEOS, Figure, draw, exact_frames, faces, files, meant, pre
 
 from encoders.face.headfit import HeadFit, fit_head
 from encoders.face.landmarker import FaceLandmarker
-from moda.motion.space import EXPRESSION, PITCH
+from moda.motion.layout import EXPRESSION, PITCH
 from pipelines.evaluation.metrics import correlation
 
 if TYPE_CHECKING:

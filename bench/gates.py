@@ -23,7 +23,7 @@ from figures import PICTURES, VIDEOS, Figure, draw, exact_frames, files, prepare
 from contracts import LIP_OPENING, ModaError
 from encoders.face.image import load_image
 from encoders.face.portrait import CHIN, INNER_LIPS, LIDS, MIN_SIZE, encode_face, list_faces
-from moda.motion.space import ROTATION, channel
+from moda.motion.layout import ROTATION, channel
 from moda.render import Framing
 
 if TYPE_CHECKING:

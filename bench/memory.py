@@ -30,7 +30,7 @@ from contracts import FPS, SAMPLE_RATE, EmotionTimeline, Motion
 from encoders.audio.wav2vec import AudioEncoder
 from encoders.face.portrait import encode_face
 from moda.flow.guidance import Guidance
-from moda.motion.space import save_motion
+from moda.motion.saved import save_motion
 from moda.network.shapes import random_state
 from moda.render import Framing
 from moda.render.liveportrait import LivePortraitRenderer

@@ -19,7 +19,7 @@ import numpy as np
 from figures import MOTION_SIZE, Figure, draw, faces, prepare, report, still
 
 from contracts import KEYPOINT_VERTICES, LIP_OPENING
-from moda.motion.space import channel
+from moda.motion.layout import channel
 from pipelines.training.corpus import load_corpus
 
 if TYPE_CHECKING:

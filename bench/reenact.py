@@ -26,7 +26,7 @@ from encoders.face.headfit import HeadFit, euler_degrees, fit_head, rotation_mat
 from encoders.face.landmarker import FaceLandmarker
 from encoders.face.portrait import CHIN, OVAL, encode_face
 from encoders.face.track import NECK_PIVOT, SKULL_CENTRE
-from moda.motion.space import EXPRESSION, ROTATION, TRANSLATION, channel, lip_gap
+from moda.motion.layout import EXPRESSION, ROTATION, TRANSLATION, channel, lip_gap
 from moda.render.mesh.warp import FACE_VERTICES
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from gallery import draw as draw_rows
 
 from contracts import EMOTIONS, MIRRORED_VERTICES, ModaError
 from encoders.face.portrait import encode_face
-from moda.motion.space import channel
+from moda.motion.layout import channel
 from moda.motion.templates import EMOTION_TEMPLATES
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Makes docs/page.jpg: the web page just after it has made the bundled portrait speak, in a real browser.
 
-    python docs/make_page_picture.py [--second 7]
+    python docs/make_page_picture.py [--second 7.04]
 
 Needs playwright (`make setup-dev`) and Debian's chromium (`apt-get install chromium`). ``--second`` is the moment of
 the video that is shown.
@@ -32,7 +32,7 @@ PATIENCE = 180_000  # ms, on a busy machine
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--second", type=float, default=7.0)
+    parser.add_argument("--second", type=float, default=7.04)
     second = parser.parse_args().second
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:

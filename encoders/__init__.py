@@ -1,32 +1,8 @@
-"""Media -> tensors. Names are imported on use, so that ``import encoders`` costs nothing."""
+"""Media to tensors: what a voice says, who a face is, and what it feels.
 
-from __future__ import annotations
+``encoders.audio`` hears, ``encoders.face`` sees; identity and emotion are read off what was seen.
+"""
 
-from importlib import import_module
-from typing import Any
+import lazy_loader
 
-_HOME = {
-    "encode_face": "face.portrait",
-    "list_faces": "face.portrait",
-    "FaceCandidate": "face.portrait",
-    "FaceError": "face.portrait",
-    "encode_identity": "identity",
-    "EmotionError": "emotion",
-    "EmotionEstimate": "emotion",
-    "estimate_emotion": "emotion",
-    "parse_emotion": "emotion",
-    "load_image": "face.image",
-    "ImageError": "face.image",
-    "FaceModelError": "face.landmarker",
-    "TrackInfo": "face.track",
-    "VideoError": "face.track",
-    "track_video": "face.track",
-}
-
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)  # names are imported on use: __init__.pyi

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from contracts import KEYPOINT_VERTICES, LIP_OPENING
+from contracts import KEYPOINT_VERTICES, LIP_OPENING, LOWER_LIP, UPPER_LIP
 
 if TYPE_CHECKING:
     from contracts import Array, SourceFace
 
-UPPER_LIP, LOWER_LIP = 2, 3  # keypoints of the inner lips' middle
 LIP_CONTACT = 0.004  # OC: the gap that tracked lips keep when shut
 
 

@@ -21,13 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from contracts import EMOTIONS, KEYPOINT_VERTICES, MIRRORED_VERTICES
-from moda.flow.path import draw_noise, motion_from, training_point
-from moda.motion.space import EXPRESSION, LIPS, LOWER_LIP, MOTION_DIM, POSE, UPPER_LIDS, UPPER_LIP, MotionSpace, lip_gap
-from moda.motion.templates import express
-from moda.network.checkpoint import save_checkpoint
-from moda.network.config import ModelConfig
-from moda.network.model import MMDiT
+from contracts import EMOTIONS, KEYPOINT_VERTICES, MIRRORED_VERTICES, MOTION_DIM
+from moda.flow import OVERLAP, draw_noise, motion_from, training_point
+from moda.motion import EXPRESSION, LIPS, LOWER_LIP_Y, POSE, UPPER_LIDS, UPPER_LIP_Y, MotionSpace, express, lip_gap
+from moda.network import MMDiT, ModelConfig, save_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +54,7 @@ class TrainConfig:
     learning_rate: float = 7e-4
     warmup: int = 200
     ema: float = 0.999
-    overlap: int = 16
+    overlap: int = OVERLAP
     drop_audio: float = 0.1
     drop_emotion: float = 0.2
     drop_identity: float = 0.1
@@ -137,7 +134,7 @@ def channel_weights() -> Tensor:
     """[70] weight of each channel in the loss: the lips are what the product is judged by."""
     weights = torch.full((MOTION_DIM,), 0.7)
     weights[LIPS] = 2.0
-    weights[[UPPER_LIP, LOWER_LIP]] = 5.0
+    weights[[UPPER_LIP_Y, LOWER_LIP_Y]] = 5.0
     weights[UPPER_LIDS] = 2.0  # a blink is short: in the mean over frames it hardly counts
     weights[66] = 0.0  # translation in depth is not tracked
     return weights
@@ -223,7 +220,7 @@ def flow_loss(
     excess = gap - wanted
     # a mouth that should be shut and is not is seen at once; one that is a little too shut is not
     skew = torch.where((wanted < 0.5) & (excess > 0), 3.0, 1.0)
-    heard = torch.where(drop, 0.0, 1.0)[:, None] * batch.weight[..., UPPER_LIP]
+    heard = torch.where(drop, 0.0, 1.0)[:, None] * batch.weight[..., UPPER_LIP_Y]
     losses["gap"] = _mean(skew * excess.square(), heard)
     return losses
 

@@ -1,31 +1,13 @@
-"""Encoders, motion generator and renderer put together.
+"""The products: encoders, motion generator and renderer put together.
 
-    from pipelines import TalkingHead
+from pipelines import TalkingHead
 
-    TalkingHead().make("portrait.jpg", "voice.wav", "out.mp4")
-
-Names are imported on use, so that ``import pipelines`` costs nothing.
+TalkingHead().make("portrait.jpg", "voice.wav", "out.mp4")
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from importlib import import_module
-from typing import Any
+from pipelines import _rooms
 
-_HOME = {
-    "EMOTIONS": "contracts",
-    "ModaError": "contracts",
-    "Progress": "pipelines.render",
-    "TalkOptions": "pipelines.talk",
-    "TalkingHead": "pipelines.talk",
-    "drive_portrait": "pipelines.drive",
-    "render_motion": "pipelines.render",
-}
-
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+_rooms.reserve()  # before anything of the house is imported
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)  # names are imported on use: __init__.pyi

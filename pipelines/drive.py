@@ -12,23 +12,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from contracts import Driving, Motion, Region
-from encoders.audio.media import probe_audio
-from encoders.face.portrait import encode_face
-from encoders.face.track import TrackInfo, track_video
-from moda.files import replacing
-from moda.motion.space import MotionError, save_motion
+from encoders.audio import probe_audio
+from encoders.face import TrackInfo, encode_face, track_video
+from moda import replacing
+from moda.motion import MotionError, save_motion
 from moda.render import Background, Frame, Framing, RenderError
-from moda.render.liveportrait import LivePortraitRenderer
-from moda.render.liveportrait.renderer import check_background
+from moda.render.liveportrait import LivePortraitRenderer, check_background
 from pipelines.device import choose_device
 from pipelines.driving import cast, watch_face
-from pipelines.film.provenance import Claim, check_signing
-from pipelines.render import Film, Progress, check_outputs
-from pipelines.weights.models import load_renderer
+from pipelines.film import Claim, check_outputs, check_signing
+from pipelines.render import Film, Progress
+from pipelines.weights import load_renderer
 
 if TYPE_CHECKING:
+    from contracts import StrPath
     from moda.render import Renderer
-    from pipelines.render import StrPath
 
 Retarget = Literal["none", "eyes", "lips", "both"]
 Found = TypeVar("Found")

@@ -8,12 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from encoders.face.footage import Pictures, follow
-from encoders.face.track import TrackInfo, VideoUnreadable, check_faces, hold, picture_change, repeats
-from moda.motion.space import MOTION_DIM
-from moda.render.liveportrait import LivePortraitRenderer
-from moda.render.liveportrait.crop import cut, film_square, film_to_crop, openings
-from moda.render.liveportrait.keypoints import told_keypoints
+from contracts import MOTION_DIM
+from encoders.face import Pictures, TrackInfo, VideoUnreadable, check_faces, follow, hold, picture_change, repeats
+from moda.render.liveportrait import LivePortraitRenderer, cut, film_square, film_to_crop, openings, told_keypoints
 
 if TYPE_CHECKING:
     from contracts import Array, Motion, SourceFace

@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from encoders.face.image import load_image
-from encoders.face.portrait import FaceCandidate, FaceError, encode_face, list_faces
-from moda.files import sha256
+from encoders.face import FaceCandidate, FaceError, encode_face, list_faces, load_image
+from moda import sha256
 
 if TYPE_CHECKING:
     from os import PathLike

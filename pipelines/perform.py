@@ -8,15 +8,11 @@ from itertools import chain
 import numpy as np
 import torch
 
-from contracts import AudioFeatures, Conditions, EmotionTimeline
-from encoders.audio.visemes import VISEME_INDEX
-from encoders.audio.wav2vec import AudioEncoder
-from moda.flow.sampler import SamplerConfig, sample
-from moda.motion.closures import CONTEXT, close_lips
-from moda.motion.knobs import Knobs
-from moda.motion.published import lift_gaze, modulate_lips, resize, starting_motion
-from moda.motion.space import MOTION_DIM, MotionSpace
-from moda.network.model import MMDiT
+from contracts import MOTION_DIM, AudioFeatures, Conditions, EmotionTimeline
+from encoders.audio import VISEME_INDEX, AudioEncoder
+from moda.flow import SamplerConfig, sample
+from moda.motion import CONTEXT, Knobs, MotionSpace, close_lips, lift_gaze, modulate_lips, resize, starting_motion
+from moda.network import MMDiT
 
 _CUES = [VISEME_INDEX["sil"], VISEME_INDEX["PP"]]
 

@@ -10,24 +10,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from contracts import FPS, Motion
-from encoders.audio.media import frame_count, load_audio
-from encoders.face.portrait import encode_face
-from moda.motion.space import load_motion, save_motion
+from encoders.audio import frame_count, load_audio
+from encoders.face import encode_face
+from moda.motion import load_motion, save_motion
 from moda.render import Background, Frame, Framing, Renderer, RenderError, Scene
 from pipelines.device import choose_device
 from pipelines.driving import cast
-from pipelines.film.credentials import SigningError
-from pipelines.film.mark import Mark
-from pipelines.film.provenance import Claim, check_signing, sign
-from pipelines.film.video import check_output, open_video
-from pipelines.weights.models import load_renderer
+from pipelines.film import Claim, Mark, SigningError, check_outputs, check_signing, open_video, sign
+from pipelines.weights import load_renderer
 
 if TYPE_CHECKING:
-    from os import PathLike
-
-    from contracts import Array, SourceFace
-
-    StrPath = str | PathLike[str]
+    from contracts import Array, SourceFace, StrPath
 
 UNSIGNED = "as asked, the video is not signed: it does not say where it comes from"
 Stage = Literal["face", "audio", "track", "video"]
@@ -119,14 +112,6 @@ class Film:
         except SigningError as error:
             return (f"the video is whole, but could not be signed ({error}); it does not say where it comes from",)
         return ()
-
-
-def check_outputs(
-    out: StrPath, motion: StrPath | None = None, *, inputs: Iterable[StrPath] = ()
-) -> tuple[Path, Path | None]:
-    """Both paths, known to be writable in principle, and none of ``inputs``. Raises OutputError."""
-    inputs = tuple(inputs)
-    return check_output(out, ".mp4", inputs), None if motion is None else check_output(motion, ".npz", inputs)
 
 
 def render_motion(

@@ -1,0 +1,5 @@
+"""Sound: files decoded to 16 kHz, the audio encoder, and what it is trained with."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)  # names are imported on use: __init__.pyi

@@ -243,8 +243,26 @@ def augment(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Room, microphone, line, company and level: none of them moves the lips. float32 [N] -> [N], unit loudness."""
     size = len(sound)
     padded = next_fast_len(size + SAMPLE_RATE // 2, real=True)  # a room's tail does not come round to the beginning
-    spectrum = np.fft.rfft(sound, padded)
     hertz = np.fft.rfftfreq(padded, 1 / SAMPLE_RATE)
+    spectrum = _filtered(np.fft.rfft(sound, padded), hertz, padded, rng)
+    sound = np.fft.irfft(spectrum, padded)[:size].astype(np.float32)
+    level = loudness(sound)
+    if rng.random() < 0.6:  # coloured noise
+        noise = np.fft.rfft(rng.standard_normal(padded)) / (hertz + 50) ** rng.uniform(0, 1)
+        sound = sound + _beside(np.fft.irfft(noise, padded)[:size], level, rng.uniform(6, 40))
+    if rng.random() < 0.15:
+        sound = sound + _beside(_music(size, rng), level, rng.uniform(6, 25))
+    if rng.random() < 0.15:  # codec
+        sound = _companded(sound, rng) if rng.random() < 0.5 else _thinned(sound, rng)
+    sound = sound / loudness(sound) * rng.uniform(0.85, 1.15)
+    if rng.random() < 0.3:  # dropouts of 40 to 160 ms, one in two seconds
+        for begin in rng.integers(0, size, 1 + size // (2 * SAMPLE_RATE)):
+            sound[begin : begin + int(SAMPLE_RATE * rng.uniform(0.04, 0.16))] = 0
+    return sound.astype(np.float32)
+
+
+def _filtered(spectrum: np.ndarray, hertz: np.ndarray, padded: int, rng: np.random.Generator) -> np.ndarray:
+    """Microphone, line and room, on the spectrum [padded / 2 + 1] of a sound of ``padded`` samples."""
     if rng.random() < 0.8:  # equaliser: eight random gains over the octaves
         knots = np.geomspace(60, 8000, 8)
         gain = np.interp(np.log(hertz + 30), np.log(knots + 30), rng.normal(0, 4, 8))
@@ -262,20 +280,7 @@ def augment(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         tail = rng.standard_normal(length) * np.exp(-6.9 * np.arange(length) / length) * rng.uniform(0.02, 0.12)
         tail[0] = 1
         spectrum *= np.fft.rfft(tail, padded)
-    sound = np.fft.irfft(spectrum, padded)[:size].astype(np.float32)
-    level = loudness(sound)
-    if rng.random() < 0.6:  # coloured noise
-        noise = np.fft.rfft(rng.standard_normal(padded)) / (hertz + 50) ** rng.uniform(0, 1)
-        sound = sound + _beside(np.fft.irfft(noise, padded)[:size], level, rng.uniform(6, 40))
-    if rng.random() < 0.15:
-        sound = sound + _beside(_music(size, rng), level, rng.uniform(6, 25))
-    if rng.random() < 0.15:  # codec
-        sound = _companded(sound, rng) if rng.random() < 0.5 else _thinned(sound, rng)
-    sound = sound / loudness(sound) * rng.uniform(0.85, 1.15)
-    if rng.random() < 0.3:  # dropouts of 40 to 160 ms, one in two seconds
-        for begin in rng.integers(0, size, 1 + size // (2 * SAMPLE_RATE)):
-            sound[begin : begin + int(SAMPLE_RATE * rng.uniform(0.04, 0.16))] = 0
-    return sound.astype(np.float32)
+    return spectrum
 
 
 def _beside(other: np.ndarray, level: float, decibels: float) -> np.ndarray:

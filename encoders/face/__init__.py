@@ -1,0 +1,5 @@
+"""Pictures and videos of faces: loaded, landmarked, fitted to a head, and followed."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)  # names are imported on use: __init__.pyi

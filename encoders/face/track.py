@@ -23,12 +23,12 @@ from av.stream import Disposition
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import savgol_filter
 
-from contracts import FPS, KEYPOINT_VERTICES, SAMPLE_RATE, ModaError, Motion
-from encoders.audio.media import audio_blocks
+from contracts import FPS, KEYPOINT_VERTICES, LOWER_LIP, MOTION_DIM, SAMPLE_RATE, UPPER_LIP, ModaError, Motion
+from encoders.audio import audio_blocks
 from encoders.face.headfit import euler_degrees, fit_head, rotation_matrix
 from encoders.face.landmarker import BLENDSHAPES, FaceLandmarker, Landmarks
 from encoders.face.portrait import MAX_FACES, find_faces, landmark_on_crop
-from encoders.identity import LOWER_LIP, UPPER_LIP, shut_lips
+from encoders.identity import shut_lips
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -274,7 +274,7 @@ def _relative(tracks: Array, missing: Array) -> Array:
     neutral = neutral_keypoints(keypoints[usable], blink[usable])
     median_scale = np.median(scale[seen])
 
-    frames = np.zeros((len(tracks), 70), np.float32)
+    frames = np.zeros((len(tracks), MOTION_DIM), np.float32)
     frames[:, :63] = (keypoints - neutral).reshape(-1, 63)
     frames[:, 63] = scale / median_scale
     frames[:, 64:66] = (pivot - np.median(pivot[seen], 0)) / median_scale

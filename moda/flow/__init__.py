@@ -1,0 +1,5 @@
+"""Rectified flow: path, solvers, guidance, windows, and the sampler that puts them together."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)  # names are imported on use: __init__.pyi

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from moda.motion.timeline import EmotionMix
-from moda.network.model import NULL_EMOTION, MMDiT
+from moda.motion import EmotionMix
+from moda.network import NULL_EMOTION, MMDiT
 
 
 @dataclass(frozen=True)

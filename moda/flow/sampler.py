@@ -15,10 +15,9 @@ from contracts import Conditions
 from moda.flow.guidance import Guidance, GuidedVelocity
 from moda.flow.path import draw_noise, interpolate, published_sigmas, uniform_sigmas
 from moda.flow.solvers import SOLVERS, Velocity
-from moda.flow.windows import crossfade, cut, hold
-from moda.motion.space import LIPS, POSE, MotionError, MotionSpace
-from moda.motion.timeline import evaluate
-from moda.network.model import MMDiT
+from moda.flow.windows import OVERLAP, crossfade, cut, hold
+from moda.motion import LIPS, POSE, MotionError, MotionSpace, evaluate_timeline
+from moda.network import MMDiT
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class SamplerConfig:
     lip_temperature: float = 0.2
     """Scale of the noise that the lips start from: at 1 a sample's lips vary as people's do who say the same, towards
     0 they do what is most likely under the sound. Head, brows and eyes are drawn in full."""
-    overlap: int = 16
+    overlap: int = OVERLAP
     join: Literal["pin", "crossfade"] = "pin"
     """``pin``: the overlap is put back at every step, and a window carries on from it (:func:`carry_on`).
     ``crossfade``: windows are drawn apart and blended linearly over the overlap."""
@@ -155,7 +154,7 @@ def _windows(
                 "trained with"
             )
         context = hold(known if known.shape[1] and model.config.context == "overlap" else before, frames)
-        mix = evaluate(conditions.emotion, window.start, window.start + frames)
+        mix = evaluate_timeline(conditions.emotion, window.start, window.start + frames)
         velocity = GuidedVelocity(model, config.guidance, window.audio.to(device)[None], identity, context, mix)
         epsilon = model.start(window.audio.to(device)[None], epsilon)
         z = sample_window(velocity, epsilon, config, known if config.join == "pin" else None)

@@ -13,6 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+OVERLAP = 16  # frames that a window has in common with the one before, in training and in sampling
+
 
 @dataclass(frozen=True)
 class AudioWindow:
@@ -24,7 +26,7 @@ class AudioWindow:
 
 
 def cut(
-    chunks: Iterable[Tensor], window: int = 80, overlap: int = 16, padding: Literal["hold", "zeros"] = "hold"
+    chunks: Iterable[Tensor], window: int, overlap: int = OVERLAP, padding: Literal["hold", "zeros"] = "hold"
 ) -> Iterator[AudioWindow]:
     """Consecutive chunks [n, A] of any lengths -> windows, each as soon as its audio is there.
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 import numpy as np
-from scipy.ndimage import find_objects, label, median_filter
 
-from moda.motion.space import LIDS, MOTION_DIM, UPPER_LIDS
+from contracts import MOTION_DIM
+from moda.motion.layout import LIDS, UPPER_LIDS
 
 DEPTH = 0.05  # OC below the usual: lids that come this low are down
 LONGEST = 15  # frames down; longer is a look down, or shut eyes
@@ -33,6 +33,8 @@ def find_blinks(lids: np.ndarray) -> list[tuple[int, int]]:
 
     What follows within the skirts of another is one with it.
     """
+    from scipy.ndimage import find_objects, label, median_filter
+
     down = lids - median_filter(lids, 2 * USUAL + 1, mode="nearest") < -DEPTH
     found: list[tuple[int, int]] = []
     for (run,) in find_objects(label(down)[0]):
@@ -41,7 +43,9 @@ def find_blinks(lids: np.ndarray) -> list[tuple[int, int]]:
     return found
 
 
-def change_blinks(chunks: Iterable[np.ndarray], rate: float, chance: np.random.Generator) -> Iterator[np.ndarray]:
+def change_blinks(  # noqa: C901  one pass over a stream, its state in sight
+    chunks: Iterable[np.ndarray], rate: float, chance: np.random.Generator
+) -> Iterator[np.ndarray]:
     """Motion chunks [n, 70] with ``rate`` times the blinks; the same frames however they are cut into chunks.
 
     Of n blinks floor(n rate), give or take one, remain: below 1 some are drawn over, spread evenly; above 1 some are

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.ndimage import binary_opening, gaussian_filter1d, maximum_filter1d
 
 from contracts import LIP_OPENING
-from moda.motion.space import channel, lip_gap
+from moda.motion.layout import channel, lip_gap
 
 SHORTEST = 75  # frames; in shorter pauses people keep their lips apart, ready to go on
 AT_ENDS = 50  # frames; silence that opens or ends a recording counts from here

@@ -11,10 +11,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from contracts import ModaError
+from contracts import MOTION_DIM, ModaError
 from moda.motion.blinks import change_blinks
-from moda.motion.published import EYE_KEYPOINTS, LIP_CHANNELS
-from moda.motion.space import EXPRESSION, LIPS, LOWER_LIP, MOTION_DIM, POSE, SCALE, UPPER_LIDS, channel
+from moda.motion.layout import (
+    EXPRESSION,
+    EYE_KEYPOINTS,
+    LIP_CHANNELS,
+    LIPS,
+    LOWER_LIP_Y,
+    POSE,
+    SCALE,
+    UPPER_LIDS,
+    channel,
+)
 
 LARGEST = 2.0  # of every knob: beyond, faces break
 
@@ -103,7 +112,7 @@ def _smile() -> np.ndarray:
     smile = np.zeros((LIPS.stop, LIPS.stop), np.float32)
     for side, corner, quarter in ((1, 291, 270), (-1, 61, 40)):
         rise = np.zeros(LIPS.stop, np.float32)
-        rise[channel(corner, "y")], rise[LOWER_LIP] = 1.0, -_JAW
+        rise[channel(corner, "y")], rise[LOWER_LIP_Y] = 1.0, -_JAW
         pull = np.zeros(LIPS.stop, np.float32)
         for vertex, (x, y, z) in ((corner, _CORNER), (quarter, _QUARTER)):
             pull[channel(vertex, "x") : channel(vertex, "z") + 1] = side * x, y, z

@@ -10,14 +10,10 @@ import torch
 from torch import Tensor
 
 from contracts import FPS
-from moda.motion.space import EPSILON, SCALE, TRANSLATION, MotionSpace
+from moda.motion.layout import LIP_CHANNELS, SCALE, TRANSLATION
+from moda.motion.space import EPSILON, MotionSpace
 
 _STATISTICS = Path(__file__).parents[1] / "assets" / "published_motion.json"
-
-#: Keypoints of the lips and of the eyes, and the lips' places in a frame.
-LIP_KEYPOINTS = (6, 12, 14, 17, 19, 20)
-EYE_KEYPOINTS = (11, 13, 15, 16, 18)
-LIP_CHANNELS = [3 * keypoint + axis for keypoint in LIP_KEYPOINTS for axis in range(3)]
 
 #: The published pipeline lifts the gaze a little in every frame: added to y of these keypoints.
 LOOK_UP = {11: 0.0025, 15: 0.0025, 13: 0.00075, 16: 0.00075}

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from contracts import EMOTIONS, KEYPOINT_VERTICES, LIP_OPENING
-from moda.motion.space import LIPS, MOTION_DIM, ROTATION
+from contracts import EMOTIONS, KEYPOINT_VERTICES, LIP_OPENING, MOTION_DIM
+from moda.motion.layout import LIPS, ROTATION, lip_gap
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,8 +82,6 @@ _POSE = {
 SPEAKING_SHAPE, SPEAKING_OPENING = 0.8, 0.55
 WIDE = 0.2  # OC, a loud vowel: from here on an emotion opens the mouth in full, and not at all at 0
 
-_UPPER_GAP, _LOWER_GAP = (3 * KEYPOINT_VERTICES.index(vertex) + 1 for vertex in (13, 14))
-
 
 def _template(emotion: str) -> Array:
     row = np.zeros(MOTION_DIM, np.float32)
@@ -117,8 +115,8 @@ def express(motion: Tensor, emotion: int, intensity: float) -> Tensor:
     """
     template = torch.from_numpy(EMOTION_TEMPLATES[emotion].copy()).to(motion)
     opening = torch.from_numpy(_opening()).to(motion)
-    gap = template[_UPPER_GAP] - template[_LOWER_GAP]
+    gap = lip_gap(template)
     shape = template - gap * opening
     shape[LIPS] *= SPEAKING_SHAPE
-    openness = ((motion[..., _UPPER_GAP] - motion[..., _LOWER_GAP]) / WIDE).clamp(0, 1)[..., None]
+    openness = (lip_gap(motion) / WIDE).clamp(0, 1)[..., None]
     return motion + intensity * (shape + SPEAKING_OPENING * gap * openness * opening)

@@ -34,7 +34,7 @@ def emotion_weights(emotion: str, intensity: float = 1.0) -> Tensor:
     return weights
 
 
-def evaluate(timeline: EmotionTimeline, start: int, stop: int) -> EmotionMix:
+def evaluate_timeline(timeline: EmotionTimeline, start: int, stop: int) -> EmotionMix:
     """The emotions of frames start .. stop - 1. Raises EmotionError.
 
     A key takes over in a smoothstep of ``timeline.fade`` seconds that begins at its second (at once, where that is 0);

@@ -1,0 +1,5 @@
+"""The multimodal diffusion transformer: blocks, configuration, weights on disk."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)  # names are imported on use: __init__.pyi

@@ -15,10 +15,12 @@ from torch import Tensor
 
 from contracts import ModaError
 from moda.files import replacing
-from moda.motion.space import MotionSpace
+from moda.motion import MotionSpace
 from moda.network.config import ONE, ModelConfig
 from moda.network.model import MMDiT
 
+#: The motion generator that ships with the project.
+EMBEDDED = Path(__file__).parents[1] / "assets" / "mmdit_lite.safetensors"
 FORMAT = "moda-mmdit-1"
 
 
@@ -133,58 +135,75 @@ def load_published(state_dict: Mapping[str, Tensor]) -> MMDiT:
     published code can lose (it is a parameter only on CPU). Where that is absent, one normal draw of seed 42 stands in,
     the same for all 12 layers. Raises WeightsError.
     """
-    theirs = dict(state_dict)
-    for unused in ("scheduler.sigmas", "null_motion_feat"):
-        theirs.pop(unused, None)
-    null_audio = theirs.pop("null_audio_feat", None)
-    ours: dict[str, Tensor] = {}
-
-    def take(name: str) -> Tensor:
-        try:
-            return theirs.pop(_PREFIX + name)
-        except KeyError:
-            raise WeightsError(f"the published weights lack {_PREFIX + name}; fetch moda/net-200.pth again") from None
-
-    def move(published: str, own: str) -> None:
-        for kind in ("weight", "bias"):
-            ours[f"{own}.{kind}"] = take(f"{published}.{kind}")
-
-    def qk_norm(published: str) -> Tensor:
-        return torch.stack([take(published.format(side) + ".weight") for side in "qk"])[:, None]
-
+    moved = _Moved(state_dict)
+    null_audio = moved.theirs.pop("null_audio_feat", None)
+    ours = moved.ours
     for published, own in _MODULES.items():
-        move(published, own)
-    ours["audio_in.norm.weight"] = take("audio_embedder.norm.weight")
-    ours["emotion_table"] = take("emo_embedder.embedding_table.weight")
+        moved.linear(published, own)
+    ours["audio_in.norm.weight"] = moved.take("audio_embedder.norm.weight")
+    ours["emotion_table"] = moved.take("emo_embedder.embedding_table.weight")
     hidden, audio_dim = ours["audio_in.layers.0.weight"].shape
     *early, single = (stage.depth for stage in ModelConfig.base().plan)
-
     for i, ((kind, streams), depth) in enumerate(zip(_STAGES, early, strict=True)):
         for j in range(depth):
-            block = f"{kind}.{j}"
-            for stream, (qkv, modulation, norm, proj, mlp) in streams.items():
-                own = f"stages.{i}.{j}.streams.{stream}"
-                move(f"{block}.attn1.qkv_{qkv}", f"{own}.qkv")
-                move(f"{block}.attn1.{proj}", f"{own}.proj")
-                move(f"{block}.{mlp}.fc1", f"{own}.mlp.fc1")
-                move(f"{block}.{mlp}.fc2", f"{own}.mlp.fc2")
-                move(f"{block}.adaLN_modulation_{modulation}.1", f"{own}.modulation")
-                ours[f"{own}.qk_norm"] = qk_norm(f"{block}.attn1.{norm}")
+            moved.apart(f"{kind}.{j}", f"stages.{i}.{j}.streams", streams)
     for j in range(single):
-        block, own = f"blocks.{j}", f"stages.{len(_STAGES)}.{j}.streams.{ONE}"
-        for kind in ("weight", "bias"):  # "qkv_xs" is qkv over fc1 ...
-            qkv_fc1 = take(f"{block}.qkv_xs.{kind}")
-            ours[f"{own}.qkv.{kind}"], ours[f"{own}.mlp.fc1.{kind}"] = qkv_fc1.tensor_split([3 * hidden])
-        proj_fc2 = take(f"{block}.linear2.weight")  # ... and "linear2" proj beside fc2, under one bias
-        ours[f"{own}.proj.weight"], ours[f"{own}.mlp.fc2.weight"] = proj_fc2.tensor_split([hidden], dim=1)
-        ours[f"{own}.proj.bias"] = take(f"{block}.linear2.bias")
-        move(f"{block}.adaLN_modulation_xs.1", f"{own}.modulation")
-        ours[f"{own}.qk_norm"] = qk_norm(f"{block}.attn1.xs_{{}}_norm")
-
-    if theirs:
-        raise WeightsError(f"{len(theirs)} tensors are no part of the published network, {min(theirs)} first")
+        moved.together(f"blocks.{j}", f"stages.{len(_STAGES)}.{j}.streams.{ONE}", hidden)
+    moved.finish()
     if null_audio is None:
         null_audio = torch.randn(audio_dim // 12, generator=torch.Generator().manual_seed(42))
     ours["null_audio"] = null_audio.flatten().repeat(audio_dim // null_audio.numel())
     heads = hidden // ours["stages.0.0.streams.motion.qk_norm"].shape[-1]
     return assemble(ModelConfig.base(audio_dim, hidden, heads), ours, "the published MoDA network").eval()
+
+
+class _Moved:
+    """Published tensors, each taken once, under our names."""
+
+    def __init__(self, state_dict: Mapping[str, Tensor]) -> None:
+        self.ours: dict[str, Tensor] = {}
+        self.theirs = dict(state_dict)
+        for unused in ("scheduler.sigmas", "null_motion_feat"):
+            self.theirs.pop(unused, None)
+
+    def take(self, name: str) -> Tensor:
+        try:
+            return self.theirs.pop(_PREFIX + name)
+        except KeyError:
+            raise WeightsError(f"the published weights lack {_PREFIX + name}; fetch moda/net-200.pth again") from None
+
+    def linear(self, published: str, own: str) -> None:
+        for kind in ("weight", "bias"):
+            self.ours[f"{own}.{kind}"] = self.take(f"{published}.{kind}")
+
+    def qk_norm(self, published: str, own: str) -> None:
+        sides = [self.take(published.format(side) + ".weight") for side in "qk"]
+        self.ours[f"{own}.qk_norm"] = torch.stack(sides)[:, None]
+
+    def apart(self, block: str, own: str, streams: Mapping[str, tuple[str, ...]]) -> None:
+        """A block of the early stages, whose streams have weights of their own."""
+        for stream, (qkv, modulation, norm, proj, mlp) in streams.items():
+            self.linear(f"{block}.attn1.qkv_{qkv}", f"{own}.{stream}.qkv")
+            self.linear(f"{block}.attn1.{proj}", f"{own}.{stream}.proj")
+            self.linear(f"{block}.{mlp}.fc1", f"{own}.{stream}.mlp.fc1")
+            self.linear(f"{block}.{mlp}.fc2", f"{own}.{stream}.mlp.fc2")
+            self.linear(f"{block}.adaLN_modulation_{modulation}.1", f"{own}.{stream}.modulation")
+            self.qk_norm(f"{block}.attn1.{norm}", f"{own}.{stream}")
+
+    def together(self, block: str, own: str, hidden: int) -> None:
+        """A block of the last stage: "qkv_xs" is qkv over fc1, and "linear2" proj beside fc2, under one bias."""
+        for kind in ("weight", "bias"):
+            qkv_fc1 = self.take(f"{block}.qkv_xs.{kind}")
+            self.ours[f"{own}.qkv.{kind}"], self.ours[f"{own}.mlp.fc1.{kind}"] = qkv_fc1.tensor_split([3 * hidden])
+        proj_fc2 = self.take(f"{block}.linear2.weight")
+        self.ours[f"{own}.proj.weight"], self.ours[f"{own}.mlp.fc2.weight"] = proj_fc2.tensor_split([hidden], dim=1)
+        self.ours[f"{own}.proj.bias"] = self.take(f"{block}.linear2.bias")
+        self.linear(f"{block}.adaLN_modulation_xs.1", f"{own}.modulation")
+        self.qk_norm(f"{block}.attn1.xs_{{}}_norm", own)
+
+    def finish(self) -> None:
+        """Raise WeightsError where anything is left."""
+        if self.theirs:
+            raise WeightsError(
+                f"{len(self.theirs)} tensors are no part of the published network, {min(self.theirs)} first"
+            )

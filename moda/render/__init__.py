@@ -1,7 +1,5 @@
-"""Motion to frames."""
+"""Motion to frames: the protocol of a renderer, the framing, and the two renderers."""
 
-from moda.render.base import Background, Renderer, RenderError
-from moda.render.framing import Frame, Framing, Scene
-from moda.render.mesh import MeshRenderer
+import lazy_loader
 
-__all__ = ["Background", "Frame", "Framing", "MeshRenderer", "RenderError", "Renderer", "Scene"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)  # names are imported on use: __init__.pyi

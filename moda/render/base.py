@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import numpy as np
 
-from contracts import ModaError
+from contracts import MOTION_DIM, ModaError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from contracts import Array, SourceFace
 
-MOTION_SIZE = 70
 MIN_SIDE, MAX_SIDE = 64, 3840  # px, of a head crop
 
 #: What the surroundings do while the head moves: stay where they are, or give way elastically.
@@ -53,7 +52,7 @@ def check_side(side: int) -> None:
 
 def check_motion(frames: Array) -> None:
     """Raise RenderError unless ``frames`` is a finite [n, 70] array."""
-    if frames.ndim != 2 or frames.shape[1] != MOTION_SIZE:
-        raise RenderError(f"a motion has {MOTION_SIZE} numbers a frame, this one has shape {tuple(frames.shape)}")
+    if frames.ndim != 2 or frames.shape[1] != MOTION_DIM:
+        raise RenderError(f"a motion has {MOTION_DIM} numbers a frame, this one has shape {tuple(frames.shape)}")
     if not np.isfinite(frames).all():
         raise RenderError("the motion holds values that are not finite: generate it again")

@@ -1,0 +1,8 @@
+"""Many videos from one list, resumed where it was stopped.
+
+from pipelines.batch import read_manifest, run_batch
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)  # names are imported on use: __init__.pyi

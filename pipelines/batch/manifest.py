@@ -20,19 +20,14 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path, PurePosixPath
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin
 
-import numpy as np
 from PIL import Image
 
 from contracts import ModaError
-from encoders.emotion import parse_emotion
-from encoders.face.landmarker import BLENDSHAPES
-from pipelines.talk import TalkOptions
-from pipelines.weights.models import WEIGHTS
+from pipelines.options import HINTS, TalkOptions
+from pipelines.weights import WEIGHTS
 
-#: What each column holds. StrPath is known to type checkers alone.
-HINTS: dict[str, Any] = get_type_hints(TalkOptions, localns={"StrPath": Path})
 COLUMNS = ("portrait", "audio", "output", *HINTS)
 SOUNDS = {
     ".aac", ".aif", ".aiff", ".flac", ".m4a", ".mka", ".mkv", ".mov", ".mp3", ".mp4", ".oga", ".ogg", ".opus", ".wav",
@@ -153,15 +148,18 @@ def _json_rows(text: str) -> Iterator[Row]:
 
 def _csv_rows(text: str, source: str) -> Iterator[Row]:
     reader = csv.DictReader(StringIO(text, newline=""))
-    names = [_column(name) for name in reader.fieldnames or []]
-    wrong = [_unknown(name) for name in names if name not in COLUMNS]
-    wrong += [f"there is no column {name}; add it" for name in ("portrait", "audio") if name not in names]
-    wrong += [f"column {name!r} is there twice" for name in {name for name in names if names.count(name) > 1}]
-    if wrong:
+    if wrong := _wrong_columns([_column(name) for name in reader.fieldnames or []]):
         raise ManifestError(source, [Fault(1, text) for text in wrong])
     for cells in reader:
         wrong = ["has more cells than the header has columns"] if None in cells else []
         yield reader.line_num, _filled({name: cell for name, cell in cells.items() if name is not None}), wrong
+
+
+def _wrong_columns(names: list[str]) -> list[str]:
+    """What is wrong with the header row of a table."""
+    wrong = [_unknown(name) for name in names if name not in COLUMNS]
+    wrong += [f"there is no column {name}; add it" for name in ("portrait", "audio") if name not in names]
+    return wrong + [f"column {name!r} is there twice" for name in dict.fromkeys(names) if names.count(name) > 1]
 
 
 def _column(name: str) -> str:
@@ -270,7 +268,6 @@ def _options(cells: _Cells) -> tuple[TalkOptions | None, dict[str, Any]]:
     others = {column: values.pop(column, None) for column in ("portrait", "audio", "output")}
     try:
         options = TalkOptions(**values)
-        parse_emotion(options.emotion, np.zeros(len(BLENDSHAPES), np.float32))  # is it an emotion at all?
     except ModaError as error:
         cells.wrong.append(str(error))
     return None if cells.wrong else options, others

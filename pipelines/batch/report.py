@@ -22,7 +22,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from contracts import ModaError
-from moda.files import replacing, sha256
+from moda import replacing, sha256
 
 REPORT, LOCK, HIDDEN = "report.jsonl", ".lock", ".batch-"
 

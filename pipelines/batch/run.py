@@ -1,6 +1,7 @@
 """Many videos from one list: checked whole, spread over workers, and taken up again where it was stopped.
 
-    from pipelines.batch.run import read_manifest, run_batch
+    from pipelines.batch.run import (run_batch)
+    from pipelines.batch.manifest import (read_manifest)
 
     if __name__ == "__main__":  # the workers are processes of their own
         for step in run_batch(read_manifest("jobs.csv"), "videos"):
@@ -24,18 +25,12 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from moda.files import sha256
-from pipelines.batch.manifest import Fault, Job, ManifestError, Plan, cross, read_manifest
-from pipelines.batch.report import Entry, Report, ReportError
-from pipelines.crews.crews import Crew, Died, Processes, RayActors, Ready, WorkerError
-from pipelines.crews.worker import Outcome, Task
-from pipelines.film.provenance import check_signing
-from pipelines.weights.models import model_files
-
-__all__ = [
-    "Entry", "ManifestError", "Plan", "Processes", "RayActors", "ReportError", "Step", "WorkerError", "cross",
-    "read_manifest", "run_batch",
-]  # fmt: skip
+from moda import sha256
+from pipelines.batch.manifest import Fault, Job, ManifestError, Plan
+from pipelines.batch.report import Entry, Report
+from pipelines.crews import Crew, Died, Outcome, Processes, Ready, Task
+from pipelines.film import check_signing
+from pipelines.weights import model_files
 
 ATTEMPTS = 2  # at a video, where the worker dies of it
 

@@ -1,0 +1,1 @@
+"""The command line ``moda``: one file a command, put together in main."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+from importlib.metadata import entry_points
 from typing import Annotated
 
 import typer
+
+from contracts import ModaError
 
 
 def serve(
@@ -19,12 +21,16 @@ def serve(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
 ) -> None:
     """The web page, and the same over HTTP; Ctrl-C ends it."""
-    from pipelines.web.workspace import Limits
+    from pipelines.web import Limits
 
     user, given, password = (auth or "").partition(":")
     if auth is not None and not (user and given and password):
         raise typer.BadParameter("give a name and a password, as in --auth ada:secret", param_hint="--auth")
-    import_module("app").launch(  # by name: only this command goes upstairs
+    pages = entry_points(group="moda.page")  # pyproject.toml says which: this floor does not import the one above
+    if not pages:
+        raise ModaError("the page comes with an installed moda; run `pip install .` in its folder first")
+    launch = next(iter(pages)).load()
+    launch(
         host, port, device, share=share, auth=(user, password) if auth else None,
         limits=Limits(max_seconds, max_upload_mb), concurrency=concurrency,
     )  # fmt: skip

@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from typer.core import TyperCommand
 
-if TYPE_CHECKING:
-    from pipelines.batch.run import Step
+from pipelines.cli.console import complain, progress_bar
 
-errors = Console(stderr=True, soft_wrap=True, highlight=False)
+if TYPE_CHECKING:
+    from pipelines.batch import Plan, Step
+
 ADDRESS = re.compile(r"auto|local|ray://.+|[\w.\[\]:-]+:\d+")
 
 
@@ -66,36 +65,45 @@ def batch(
     lines: Annotated[bool, typer.Option("--json", help="JSON lines on stdout, for programs.")] = False,
 ) -> None:
     """Make all videos of MANIFEST. Run again, it goes on where it was, and makes anew only what has changed."""
-    from pipelines.batch.run import ManifestError, Processes, RayActors, read_manifest, run_batch
-    from pipelines.batch.run import cross as cross_folders
+    from pipelines.batch import ManifestError, run_batch
+    from pipelines.crews import Processes, RayActors
 
-    if (manifest is None) == (cross is None):
-        raise typer.BadParameter("give either a MANIFEST or --cross PORTRAITS VOICES")
-    if emotions and cross is None:
-        raise typer.BadParameter("--emotions goes with --cross; a manifest has a column emotion")
-    defaults = dict(_pair(text) for text in setting or [])
     start = time.perf_counter()
     try:
-        if cross is not None:
-            plan = cross_folders(*cross, [word.strip() for word in emotions.split(",") if word.strip()], defaults)
-        else:
-            assert manifest is not None
-            plan = read_manifest(manifest, defaults)
+        plan = _plan(manifest, cross, emotions, dict(_pair(text) for text in setting or []))
         crew = Processes(workers, device) if ray is None else RayActors(workers, device, ray)
         with closing(run_batch(plan, out, crew, skip_bad=skip_bad)) as steps:  # type: ignore[type-var]
             counts = Counter(_kind(step) for step in _shown(steps, lines) if step.entry)
     except ManifestError as error:
         for line in error.lines:
-            errors.print("[red]error:[/]", escape(" ".join(line.split())))
+            complain(line)
         raise typer.Exit(2) from None
-    seconds = time.perf_counter() - start
+    _sum_up(counts, time.perf_counter() - start, out, lines)
+    raise typer.Exit(1 if counts["error"] else 0)
+
+
+def _plan(
+    manifest: Path | None, folders: tuple[Path, Path] | None, emotions: str, defaults: dict[str, str]
+) -> Plan:  # fmt: skip
+    """All videos asked for. Raises ManifestError."""
+    from pipelines.batch import cross, read_manifest
+
+    if manifest is not None and folders is None:
+        if emotions:
+            raise typer.BadParameter("--emotions goes with --cross; a manifest has a column emotion")
+        return read_manifest(manifest, defaults)
+    if folders is None or manifest is not None:
+        raise typer.BadParameter("give either a MANIFEST or --cross PORTRAITS VOICES")
+    return cross(*folders, [word.strip() for word in emotions.split(",") if word.strip()], defaults)
+
+
+def _sum_up(counts: Counter[str], seconds: float, out: Path, lines: bool) -> None:
     if lines:
         _say("end", **{kind: counts[kind] for kind in ("made", "kept", "error")}, seconds=round(seconds, 3))
-    else:
-        kept = f", {counts['kept']} there already" if counts["kept"] else ""
-        failed = f", {counts['error']} failed" if counts["error"] else ""
-        typer.echo(f"{out}: {counts['made']} made{kept}{failed}, {seconds:.1f} s; see {out / 'report.jsonl'}")
-    raise typer.Exit(1 if counts["error"] else 0)
+        return
+    kept = f", {counts['kept']} there already" if counts["kept"] else ""
+    failed = f", {counts['error']} failed" if counts["error"] else ""
+    typer.echo(f"{out}: {counts['made']} made{kept}{failed}, {seconds:.1f} s; see {out / 'report.jsonl'}")
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -112,10 +120,7 @@ def _kind(step: Step) -> str:
 
 def _shown(steps: Iterator[Step], lines: bool) -> Iterator[Step]:
     """The steps, told to people or to programs as they come."""
-    columns = (
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=errors, transient=True, disable=lines or not errors.is_terminal) as bar:
+    with progress_bar(counted=True, quiet=lines) as bar:
         task, warned = bar.add_task("checking", total=None), set[str]()
         for step in steps:
             bar.update(task, description="making", total=step.jobs, completed=step.done)

@@ -17,10 +17,10 @@ import av
 import numpy as np
 
 from contracts import FPS, SAMPLE_RATE
-from encoders.audio.media import audio_blocks
-from encoders.face.landmarker import load_model
-from moda.motion.space import load_motion
-from pipelines.weights.store import summary
+from encoders.audio import audio_blocks
+from encoders.face import load_model
+from moda.motion import lip_gap, load_motion
+from pipelines.weights import summary
 
 if TYPE_CHECKING:
     from contracts import Array, Motion
@@ -82,7 +82,7 @@ def _networks(device: str) -> str:
 
 
 def _signing() -> str:
-    from pipelines.film.provenance import rehearse_signing
+    from pipelines.film import rehearse_signing
 
     return f"C2PA, {rehearse_signing()}"
 
@@ -98,8 +98,9 @@ def synthetic_speech(seconds: float, rate: int = SAMPLE_RATE) -> Array:
 
 def _self_test(device: str) -> str:
     """A second of synthetic speech on the bundled portrait, through everything, and read back."""
-    from pipelines.film.provenance import verify
-    from pipelines.talk import TalkingHead, TalkOptions
+    from pipelines.film import verify
+    from pipelines.options import TalkOptions
+    from pipelines.talk import TalkingHead
 
     if not PORTRAIT.is_file():
         return f"left out: no {PORTRAIT.name} beside the program, which is not run from a checkout"
@@ -124,9 +125,7 @@ def _self_test(device: str) -> str:
 
 
 def _moves(motion: Motion) -> bool:
-    upper, lower = 2, 3  # keypoints of the inner lips
-    lips = motion.frames[:, :63].reshape(-1, 21, 3)
-    return bool(np.ptp(lips[:, upper, 1] - lips[:, lower, 1]) > 0.01)  # OC
+    return bool(np.ptp(lip_gap(motion.frames)) > 0.01)  # OC
 
 
 def _expect(holds: bool, otherwise: str) -> None:

@@ -13,7 +13,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from pipelines.evaluation.evaluate import Estimate, Report
+    from pipelines.evaluation import Estimate, Report
 
 #: Title, then the figures: as they are called, and as the column is headed.
 TABLES: tuple[tuple[str, dict[str, str]], ...] = (
@@ -69,19 +69,18 @@ def evaluate(
     import torch
     from rich.console import Console
 
-    from encoders.audio.wav2vec import EMBEDDED as EMBEDDED_ENCODER
-    from moda.flow.guidance import Guidance
-    from moda.flow.sampler import SamplerConfig
-    from pipelines.evaluation.evaluate import evaluate as run
-    from pipelines.film.video import check_output
-    from pipelines.weights.models import EMBEDDED as EMBEDDED_MOTION
+    from encoders.audio import EMBEDDED as EMBEDDED_ENCODER
+    from moda.flow import Guidance, SamplerConfig
+    from moda.network import EMBEDDED as EMBEDDED_MOTION
+    from pipelines.evaluation import evaluate_set
+    from pipelines.film import check_output
 
     torch.set_num_threads(threads)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if out is not None:
         check_output(out, ".json")
     config = SamplerConfig() if guidance is None else SamplerConfig(guidance=Guidance(guidance, guidance))
-    report = run(
+    report = evaluate_set(
         corpus, listener or EMBEDDED_ENCODER, generator or EMBEDDED_MOTION, config, part, samples, baselines
     )  # fmt: skip
     for table in tables(report):
@@ -92,30 +91,13 @@ def evaluate(
 
 def tables(report: Report) -> list[Table]:
     """One table for each of TABLES, a row for each system that has one of its figures."""
-    from rich.table import Table
-
-    from pipelines.evaluation.evaluate import FRONT_END, REAL, compare
+    from pipelines.evaluation import FRONT_END
 
     first = next(iter(report.scores.values()))
     speakers = len({score.speaker for score in first})
-    found = []
-    for title, columns in TABLES:
-        table = Table("", *columns.values(), title=title)
-        for system, figures in report.summary.items():
-            if any(math.isfinite(figures[name].mean) for name in columns if name in figures):
-                table.add_row(system, *(_cell(name, figures.get(name)) for name in columns))
-        if columns.keys() & report.ranges.keys():
-            cells = ("{:.1f} to {:.1f}".format(*report.ranges[name]) for name in columns)
-            table.add_row("real, 10 to 90 %", *cells)
-        if table.row_count:
-            found.append(table)
+    found = [table for title, columns in TABLES if (table := _table(report, title, columns)).row_count]
     if FRONT_END in report.scores:
-        table = Table("", *AGAINST.values(), title=f"Less {FRONT_END}, clip by clip")
-        for system, scores in report.scores.items():
-            if system not in (FRONT_END, REAL):
-                differences = compare(scores, report.scores[FRONT_END])
-                table.add_row(system, *(_cell(name, differences.get(name)) for name in AGAINST))
-        found.append(table)
+        found.append(_differences(report))
     found[0].title = (
         f"{len(first)} clips, {speakers} {report.part} speakers, {report.seconds / 60:.1f} min, "
         f"{report.samples} samples a clip; means, 95 % intervals over speakers\n\n{found[0].title}"
@@ -123,9 +105,36 @@ def tables(report: Report) -> list[Table]:
     return found
 
 
+def _table(report: Report, title: str, columns: dict[str, str]) -> Table:
+    """A row for each system that has one of the figures."""
+    from rich.table import Table
+
+    table = Table("", *columns.values(), title=title)
+    for system, figures in report.summary.items():
+        if any(math.isfinite(figures[name].mean) for name in columns if name in figures):
+            table.add_row(system, *(_cell(name, figures.get(name)) for name in columns))
+    if columns.keys() & report.ranges.keys():
+        table.add_row("real, 10 to 90 %", *("{:.1f} to {:.1f}".format(*report.ranges[name]) for name in columns))
+    return table
+
+
+def _differences(report: Report) -> Table:
+    """All systems less the one that hears what the generator hears."""
+    from rich.table import Table
+
+    from pipelines.evaluation import FRONT_END, REAL, compare
+
+    table = Table("", *AGAINST.values(), title=f"Less {FRONT_END}, clip by clip")
+    for system, scores in report.scores.items():
+        if system not in (FRONT_END, REAL):
+            differences = compare(scores, report.scores[FRONT_END])
+            table.add_row(system, *(_cell(name, differences.get(name)) for name in AGAINST))
+    return table
+
+
 def write(report: Report, out: Path) -> None:
     """The same figures as JSON; what has no value is null."""
-    from moda.files import replacing
+    from moda import replacing
 
     def number(value: float) -> float | None:
         return round(value, 5) if math.isfinite(value) else None

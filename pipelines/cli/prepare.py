@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-if TYPE_CHECKING:
-    from pipelines.training.prepare import Record, Step
+from pipelines.cli.console import progress_bar
 
-errors = Console(stderr=True, soft_wrap=True, highlight=False)
+if TYPE_CHECKING:
+    from pipelines.training import Record, Step
 
 
 def prepare(
@@ -29,16 +28,9 @@ def prepare(
     ] = None,
 ) -> None:
     """Track VIDEOS and check their sound: a motion set to train on. Run again, it goes on where it was."""
-    from pipelines.training.prepare import prepare as run
+    from pipelines.training import prepare_set
 
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
+    with progress_bar() as bar:
         task = bar.add_task("searching", total=None)
 
         def show(step: Step) -> None:
@@ -47,7 +39,7 @@ def prepare(
             if step.record is not None and not step.known:
                 bar.console.print(_line(step.record))
 
-        records = run(videos, out, by_folder=by_folder, table=table, progress=show)
+        records = prepare_set(videos, out, by_folder=by_folder, table=table, progress=show)
     _summarise(records, out)
 
 

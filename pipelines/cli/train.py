@@ -36,14 +36,14 @@ def encoder(
     bf16: Bf16 = False,
 ) -> None:
     """The audio encoder (needs requirements-train.txt)."""
-    from encoders.audio.train import TrainConfig
-    from pipelines.film.video import check_output
-    from pipelines.training.train import encoder as run
+    from encoders.audio import TrainConfig
+    from pipelines.film import check_output
+    from pipelines.training import fit_encoder
 
     _start(threads)
     check_output(out, ".safetensors")
     config = TrainConfig(seed=seed, precision=_precision(bf16))
-    run(corpus, speech, work, out, config if steps is None else replace(config, steps=steps))
+    fit_encoder(corpus, speech, work, out, config if steps is None else replace(config, steps=steps))
 
 
 @train.command()
@@ -58,9 +58,8 @@ def speech(
     from rich.console import Console
     from rich.table import Table
 
-    from encoders.audio.teachers import PhoneReader
-    from pipelines.training.speakers import SpeechSources
-    from pipelines.training.speech import SHARES, summarise, write_speech
+    from encoders.audio import PhoneReader
+    from pipelines.training import SHARES, SpeechSources, summarise, write_speech
 
     for name in source or ():
         if name not in SHARES:
@@ -86,15 +85,15 @@ def motion(
     bf16: Bf16 = False,
 ) -> None:
     """The motion generator, heard through an audio encoder."""
-    from encoders.audio.wav2vec import EMBEDDED
-    from moda.train import TrainConfig
-    from pipelines.film.video import check_output
-    from pipelines.training.train import motion as run
+    from encoders.audio import EMBEDDED
+    from moda import TrainConfig
+    from pipelines.film import check_output
+    from pipelines.training import fit_motion
 
     _start(threads)
     check_output(out, ".safetensors")
     config = TrainConfig(seed=seed, precision=_precision(bf16))
-    run(corpus, out, listener or EMBEDDED, config if steps is None else replace(config, steps=steps))
+    fit_motion(corpus, out, listener or EMBEDDED, config if steps is None else replace(config, steps=steps))
 
 
 def _start(threads: int) -> None:

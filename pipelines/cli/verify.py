@@ -19,9 +19,9 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for machines.")] = False,
 ) -> None:
     """What FILE claims of where it comes from, and whether that holds; exit code 0 if it does, 1 if not."""
-    from pipelines.film import provenance
+    from pipelines.film import verify as verify_video
 
-    verdict = provenance.verify(file)
+    verdict = verify_video(file)
     if as_json:
         typer.echo(json.dumps({"file": str(file)} | asdict(verdict)))
     else:

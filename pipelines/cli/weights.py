@@ -22,8 +22,7 @@ def list_weights(
     files: Annotated[bool, typer.Option("--files", help="Name the files, too, with size and SHA-256.")] = False,
 ) -> None:
     """What can be had, under which licence, and what is here; no network is asked."""
-    from pipelines.weights.catalogue import CATALOGUE, PublishedWeightsError, megabytes
-    from pipelines.weights.store import read_record, weights_folder
+    from pipelines.weights import CATALOGUE, PublishedWeightsError, megabytes, read_record, weights_folder
 
     console = Console(soft_wrap=True, highlight=False)
     for entry in CATALOGUE.values():
@@ -50,8 +49,7 @@ def fetch(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Agree to licence and size without being asked.")] = False,
 ) -> None:
     """Fetch weights from the Hugging Face hub; begun again, it goes on where it was."""
-    from pipelines.weights.catalogue import megabytes, published
-    from pipelines.weights.store import fetch_weights, look_up_weights, verify_weights, weights_folder
+    from pipelines.weights import fetch_weights, look_up_weights, megabytes, published, verify_weights, weights_folder
 
     console, entry = Console(soft_wrap=True, highlight=False), published(name)
     if (weights_folder() / name).exists():
@@ -82,7 +80,7 @@ def import_folder(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only these.", show_default=False)] = None,
 ) -> None:
     """Take over weights that you have, if they load strictly; hard-linked where that goes, else copied."""
-    from pipelines.weights.store import import_weights
+    from pipelines.weights import import_weights
 
     console = Console(soft_wrap=True, highlight=False)
     for imported in import_weights(folder, name):
@@ -96,7 +94,7 @@ def verify(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="All that are here.", show_default=False)] = None,
 ) -> None:
     """Hash the files again and load them strictly; exit code 1 if anything is wrong. No network is asked."""
-    from pipelines.weights.store import here, verify_weights
+    from pipelines.weights import here, verify_weights
 
     console, good = Console(soft_wrap=True, highlight=False), True
     names = [name] if name else here()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from contracts import SAMPLE_RATE, ModaError
-from moda.files import sha256
+from moda import sha256
 
 if TYPE_CHECKING:
     from contracts import SourceFace
@@ -81,7 +81,7 @@ class Worker:
         os.environ.update(ONE_THREAD)
         import torch
 
-        from encoders.face.landmarker import load_model
+        from encoders.face import load_model
         from pipelines.talk import TalkingHead
 
         torch.set_num_threads(1)
@@ -96,7 +96,7 @@ class Worker:
         warnings: list[str] = []
         frames = 0
         try:
-            from pipelines.talk import TalkOptions
+            from pipelines.options import TalkOptions
 
             options = TalkOptions(**task.options)
             voice, face = self._voice(task.audio), self._face(task.portrait, options.face)
@@ -115,14 +115,14 @@ class Worker:
         return Outcome(frames, time.perf_counter() - start, "", tuple(warnings), hashes)
 
     def _face(self, portrait: str, number: int | None) -> SourceFace:
-        from encoders.face.portrait import encode_face
+        from encoders.face import encode_face
 
         return self._faces.get(
             (portrait, number), lambda: encode_face(Path(portrait), face=number), lambda face: face.image.nbytes
         )
 
     def _voice(self, audio: str) -> Voice | Path:
-        from encoders.audio.media import load_audio
+        from encoders.audio import load_audio
         from pipelines.talk import Voice
 
         def listen() -> Voice | Path:

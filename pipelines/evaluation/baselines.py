@@ -13,16 +13,24 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter1d
 
-from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, AudioFeatures
-from encoders.audio.teachers import PhoneReader, Segment
-from encoders.audio.visemes import VISEME_INDEX, phone_visemes
-from encoders.audio.wav2vec import AudioEncoder
-from moda.motion.space import LOWER_LIP, UPPER_LIP, lip_gap
+from contracts import FPS, MOTION_DIM, SAMPLE_RATE, SAMPLES_PER_FRAME, AudioFeatures
+from encoders.audio import VISEME_INDEX, AudioEncoder, PhoneReader, Segment, phone_visemes
+from moda.motion import LOWER_LIP_Y, UPPER_LIP_Y, lip_gap
 from pipelines.evaluation.metrics import NAMED_CHANNELS
-from pipelines.training.corpus import Clip, retake, speaker_weights
-from pipelines.training.speech import phone_rows
-from pipelines.training.tcn import TcnConfig, TcnExample, mel_features, train_tcn
-from pipelines.training.train import VARIANTS, Phonetics, teacher_features, train_teacher
+from pipelines.training import (
+    VARIANTS,
+    Clip,
+    Phonetics,
+    TcnConfig,
+    TcnExample,
+    mel_features,
+    phone_rows,
+    retake,
+    speaker_weights,
+    teacher_features,
+    train_tcn,
+    train_teacher,
+)
 
 FLOOR = 40.0  # dB below the loud frames: what is fainter is all the same
 REACH = 6  # frames, 240 ms: what the ridge hears on either side
@@ -114,7 +122,7 @@ def ridge(training: list[Recording]) -> Predictor:
 
     def predict(recording: Recording) -> np.ndarray:
         track = (context(recording) - mean) @ weights + wanted
-        return _motion(track, track[:, UPPER_LIP] - track[:, LOWER_LIP])
+        return _motion(track, track[:, UPPER_LIP_Y] - track[:, LOWER_LIP_Y])
 
     return predict
 
@@ -288,7 +296,7 @@ def _gaps(recordings: list[Recording]) -> np.ndarray:
 
 def _motion(track: np.ndarray, gap: np.ndarray) -> np.ndarray:
     """The first channels [T, up to 63] and the inner-lip gap [T] -> motion [T, 70]; the lower lip makes the gap."""
-    motion = np.zeros((len(track), 70), np.float32)
+    motion = np.zeros((len(track), MOTION_DIM), np.float32)
     motion[:, : track.shape[1]] = track
-    motion[:, LOWER_LIP] = motion[:, UPPER_LIP] - gap
+    motion[:, LOWER_LIP_Y] = motion[:, UPPER_LIP_Y] - gap
     return motion

@@ -21,18 +21,14 @@ import numpy as np
 import torch
 
 from contracts import FPS, Conditions, EmotionKey, EmotionTimeline
-from encoders.audio.teachers import TeacherError
-from encoders.audio.wav2vec import AudioEncoder
-from moda.flow.sampler import SamplerConfig, sample
-from moda.motion.closures import close_lips
-from moda.motion.space import MotionSpace
-from moda.network.checkpoint import load_checkpoint
-from moda.network.model import MMDiT
+from encoders.audio import AudioEncoder, TeacherError
+from moda.flow import SamplerConfig, sample
+from moda.motion import MotionSpace, close_lips
+from moda.network import MMDiT, load_checkpoint
 from pipelines.evaluation import baselines
 from pipelines.evaluation.baselines import Predictor, Recording
 from pipelines.evaluation.metrics import POSE, clip_figures, life, sample_figures, speech_frames
-from pipelines.training.corpus import Clip, CorpusError, load_corpus, split
-from pipelines.training.tcn import TcnConfig
+from pipelines.training import Clip, CorpusError, TcnConfig, load_corpus, split
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +70,7 @@ class Report:
         return {system: summarise(scores) for system, scores in self.scores.items()}
 
 
-def evaluate(
+def evaluate_set(
     corpus: Path, encoder: Path, motion: Path, config: SamplerConfig, part: str = "test", samples: int = 16,
     with_baselines: bool = True, tcn: TcnConfig | None = None,
 ) -> Report:  # fmt: skip
@@ -145,14 +141,17 @@ def _judge(clip: Clip, motions: np.ndarray) -> dict[str, float]:
 
 def real_ranges(clips: list[Clip]) -> dict[str, tuple[float, float]]:
     """10th and 90th percentile over clips of :func:`life`; the head's from faces that are large enough."""
+    lives = [(clip.steady, life(clip.motion)) for clip in _long_enough(clips)]
+    everyone = [figures for _, figures in lives]
+    steady = [figures for steady, figures in lives if steady] or everyone
+    judged = {f"{name} std": steady for name in POSE} | {"blinks/min": everyone}
+    ranges = {name: np.quantile([figures[name] for figures in of], [0.1, 0.9]) for name, of in judged.items()}
+    return {name: (float(low), float(high)) for name, (low, high) in ranges.items()}
+
+
+def _long_enough(clips: list[Clip]) -> list[Clip]:
     long = [clip for clip in clips if len(clip) >= LONG]
-    if len(long) < ENOUGH:
-        long = [clip for clip in clips if len(clip) >= SHORTEST] or clips
-    lives = [(clip.steady, life(clip.motion)) for clip in long]
-    believed = [figures for steady, figures in lives if steady] or [figures for _, figures in lives]
-    values = {f"{name} std": [figures[f"{name} std"] for figures in believed] for name in POSE}
-    values["blinks/min"] = [figures["blinks/min"] for _, figures in lives]
-    return {name: (float(np.quantile(found, 0.1)), float(np.quantile(found, 0.9))) for name, found in values.items()}
+    return long if len(long) >= ENOUGH else [clip for clip in clips if len(clip) >= SHORTEST] or clips
 
 
 def _alive(motion: np.ndarray, ranges: dict[str, tuple[float, float]]) -> dict[str, float]:

@@ -13,8 +13,7 @@ from scipy.signal import find_peaks
 from scipy.stats import rankdata
 
 from contracts import FPS, SAMPLES_PER_FRAME
-from moda.motion.blinks import LONGEST, find_blinks
-from moda.motion.space import UPPER_LIDS, channel, lip_gap
+from moda.motion import EXPRESSION, LIPS, LONGEST, PITCH, ROLL, ROTATION, UPPER_LIDS, YAW, channel, find_blinks, lip_gap
 
 SHUT = 0.05  # OC, a fifth of a loud syllable: tracked lips come closer on 77 % of spoken p, b, m and 20 % of the rest
 # (bench/closures.py); at .03 OC it is 55 and 12 %
@@ -25,7 +24,7 @@ OPENING_TOLERANCE = 2  # frames: from 80 ms on, viewers notice that sound and li
 MAX_LAG = 5  # frames
 
 
-POSE = {"pitch": 67, "yaw": 68, "roll": 69}
+POSE = {"pitch": PITCH.start, "yaw": YAW.start, "roll": ROLL.start}
 #: Channels that say whether the rest of the face follows: (plus, minus), each a mean over channels.
 NAMED_CHANNELS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "width": ((channel(291, "x"),), (channel(61, "x"),)),
@@ -36,7 +35,7 @@ NAMED_CHANNELS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "blink": (tuple(UPPER_LIDS), ()),
 }
 #: Parts of the face whose diversity is told apart: where the sound decides, and where it does not.
-PARTS = {"lips": slice(0, 27), "brows": slice(51, 63), "head": slice(67, 70)}
+PARTS = {"lips": LIPS, "brows": slice(channel(107, "x"), EXPRESSION.stop), "head": ROTATION}
 
 
 def clip_figures(truth: np.ndarray, predicted: np.ndarray, speech: np.ndarray, valid: np.ndarray) -> dict[str, float]:

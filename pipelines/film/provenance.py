@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from contracts import ModaError
-from moda.files import replacing, sha256
+from moda import replacing, sha256
 from pipelines.film.credentials import (
     Credential,
     Owner,
@@ -29,9 +28,8 @@ from pipelines.film.credentials import (
 )
 
 if TYPE_CHECKING:
-    from contracts import SourceFace
+    from contracts import SourceFace, StrPath
 
-    StrPath = str | os.PathLike[str]
     Setting = str | int | float | bool | None
 
 #: IPTC's term for what a trained model made.
@@ -218,21 +216,13 @@ def verify(video: StrPath) -> Verdict:
 
 def _verdict(report: dict[str, Any], known: list[Credential]) -> Verdict:
     """Of the report of c2pa, which trusts the anchors of ``known``."""
-    manifest = report["manifests"][report["active_manifest"]]
+    manifest, state = report["manifests"][report["active_manifest"]], report["validation_state"]
     asserted = {assertion["label"]: assertion["data"] for assertion in manifest.get("assertions", [])}
-    actions = [
-        action
-        for label, data in asserted.items()
-        if label.startswith("c2pa.actions")
-        for action in data.get("actions", [])
-    ]
-    created: dict[str, Any] = next((action for action in actions if action.get("action") == "c2pa.created"), {})
     signature = manifest.get("signature_info", {})
-    state, serial = report["validation_state"], signature.get("cert_serial_number")
-    signers = [credential.owner for credential in known if str(credential.serial) == serial]
-    faults = [fault for fault in report.get("validation_status", []) if fault["code"] != "signingCredential.untrusted"]
-    reasons = [_REASONS.get(fault["code"]) or fault.get("explanation") or fault["code"] for fault in faults]
-    software = manifest.get("claim_generator_info", [{}])[0]
+    signers = [
+        credential.owner for credential in known if str(credential.serial) == signature.get("cert_serial_number")
+    ]
+    software, created = manifest.get("claim_generator_info", [{}])[0], _creation(asserted)
     return Verdict(
         state="invalid" if state == "Invalid" else "valid",
         signer=signers[0] if state == "Trusted" and signers else "unknown",  # one authority signs many certificates
@@ -241,8 +231,22 @@ def _verdict(report: dict[str, Any], known: list[Credential]) -> Verdict:
         synthetic=created.get("digitalSourceType") == SYNTHETIC,
         when=created.get("when", ""),
         claim=_claim(asserted.get(GENERATION)),
-        reasons=tuple(dict.fromkeys(reasons)) if state == "Invalid" else (),
+        reasons=_faults(report) if state == "Invalid" else (),
     )
+
+
+def _creation(asserted: dict[str, Any]) -> dict[str, Any]:
+    """What is asserted of how the file came into being."""
+    lists = (data.get("actions", []) for label, data in asserted.items() if label.startswith("c2pa.actions"))
+    actions = (action for actions in lists for action in actions)
+    return next((action for action in actions if action.get("action") == "c2pa.created"), {})
+
+
+def _faults(report: dict[str, Any]) -> tuple[str, ...]:
+    """What speaks against the file, in plain words where there are any, each once."""
+    faults = [fault for fault in report.get("validation_status", []) if fault["code"] != "signingCredential.untrusted"]
+    reasons = [_REASONS.get(fault["code"]) or fault.get("explanation") or fault["code"] for fault in faults]
+    return tuple(dict.fromkeys(reasons))
 
 
 def _claim(data: Any) -> Claim | None:

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
 
-from contracts import FPS, ModaError
-from encoders.audio.media import audio_blocks, probe_audio
-from moda.files import replacing
+from contracts import FPS
+from encoders.audio import audio_blocks, probe_audio
+from moda import replacing
+from pipelines.film.files import OutputError, check_output
 
 if TYPE_CHECKING:
-    Array = np.ndarray[Any, np.dtype[Any]]
-    StrPath = str | os.PathLike[str]
+    from contracts import Array, StrPath
 
 
 @dataclass(frozen=True)
@@ -52,30 +51,6 @@ QUEUED_FRAMES = 8
 _PX = (1, 2, 2)  # px of the picture per sample of luma and of the two chromas, each way
 _MARGIN = 4  # px, even: how far a px has a say in the colours of others
 _BT709 = 1  # FFmpeg's tables of matrices, primaries and transfer curves share this code
-
-
-class OutputError(ModaError):
-    """An output file that cannot be written."""
-
-
-def check_output(path: StrPath, suffix: str = ".mp4", inputs: Iterable[StrPath] = ()) -> Path:
-    """The path, known to be writable in principle; called before any work is done.
-
-    Raises:
-        OutputError: a folder, another suffix, a parent folder that is missing or closed to us, or one of ``inputs``.
-    """
-    path = Path(path)
-    if os.path.isdir(path):
-        raise OutputError(f"{path} is a folder; name a file in it, such as {path / f'out{suffix}'}")
-    if path.suffix.lower() != suffix:
-        raise OutputError(f"{path} does not end in {suffix}; name the output {path.stem}{suffix}")
-    if not path.parent.is_dir():
-        raise OutputError(f"the folder {path.parent} does not exist; create it, or choose another one")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise OutputError(f"no permission to write in {path.parent}; choose another folder")
-    if os.path.exists(path) and any(os.path.exists(given) and os.path.samefile(path, given) for given in inputs):
-        raise OutputError(f"{path} is one of the files given, and would be lost; name another output")
-    return path
 
 
 @contextlib.contextmanager

@@ -17,10 +17,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from contracts import FPS, SAMPLES_PER_FRAME, ModaError
-from encoders.audio.train import augment
-from encoders.identity import LOWER_LIP, UPPER_LIP
-from moda.motion.space import lip_gap
+from contracts import FPS, LOWER_LIP, MOTION_DIM, SAMPLES_PER_FRAME, UPPER_LIP, ModaError
+from encoders.audio import augment
+from moda.motion import lip_gap
 from pipelines.training.emotions import pseudo_emotion, resting
 
 #: Inner-lip gap (OC) that a speaker's 95th percentile is scaled to: people differ twofold in how far they open.
@@ -161,7 +160,7 @@ def _clip(row: dict, arrays: dict[str, np.ndarray], gain: float, rest: np.ndarra
     frames = len(arrays["exp"])
     expression = arrays["exp"].astype(np.float32)
     expression[:, :MOUTH_KEYPOINTS] *= gain
-    motion = np.zeros((frames, 70), np.float32)
+    motion = np.zeros((frames, MOTION_DIM), np.float32)
     motion[:, :63] = expression.reshape(frames, 63)
     # Scale and translation hold where the person sat; only their quick part belongs to talking.
     motion[:, 63] = np.clip(1 + _quick(arrays["scale"].astype(np.float32)), 0.95, 1.05)

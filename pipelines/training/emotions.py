@@ -16,8 +16,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from contracts import EMOTIONS, FPS, ModaError
-from encoders.emotion import Prototype
-from encoders.face.landmarker import BLENDSHAPES
+from encoders import Prototype
+from encoders.face import BLENDSHAPES
 
 if TYPE_CHECKING:
     from contracts import Array

@@ -23,11 +23,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from contracts import EMOTIONS, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, ModaError
-from encoders.audio.media import load_audio, probe_audio
-from encoders.audio.wav2vec import AudioEncoder
-from encoders.face.footage import watch
-from encoders.face.landmarker import FaceModelError
-from moda.files import replacing
+from encoders.audio import AudioEncoder, load_audio, probe_audio
+from encoders.face import FaceModelError, watch
+from moda import replacing
 from pipelines.training.stats import statistics
 from pipelines.training.sync import Sync, check_sync, hear_opening
 from pipelines.training.takes import SHORTEST, Neutral, Take, cut, make_takes, split
@@ -79,7 +77,7 @@ class Step:
     known: bool = False  # it was done in an earlier run
 
 
-def prepare(
+def prepare_set(
     videos: Path, out: Path, *, by_folder: bool = False, table: Path | None = None,
     progress: Callable[[Step], object] = lambda step: None,
 ) -> list[Record]:  # fmt: skip

@@ -19,9 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from contracts import SAMPLE_RATE
-from encoders.audio import voices
-from encoders.audio.media import AudioError, load_audio
-from encoders.audio.teachers import Espeak, PhoneReader, Segment, TeacherError
+from encoders.audio import AudioError, Espeak, PhoneReader, Segment, TeacherError, load_audio, voices
 from pipelines.training import texts
 
 #: espeak-ng's voices and the texts they read: those whose phones `encoders.audio.visemes` knows.

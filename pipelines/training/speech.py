@@ -21,11 +21,17 @@ import numpy as np
 from filelock import FileLock
 
 from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, ModaError
-from encoders.audio.media import AudioError
-from encoders.audio.teachers import PhoneReader, TeacherError
-from encoders.audio.train import UNKNOWN
-from encoders.audio.visemes import VISEME_INDEX, VISEMES, frame_labels, phone_visemes
-from moda.files import replacing
+from encoders.audio import (
+    UNKNOWN,
+    VISEME_INDEX,
+    VISEMES,
+    AudioError,
+    PhoneReader,
+    TeacherError,
+    frame_labels,
+    phone_visemes,
+)
+from moda import replacing
 from pipelines.training.speakers import TAKES, SpeechSources, Spoken, Take
 
 log = logging.getLogger(__name__)

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from contracts import FPS, KEYPOINT_VERTICES
-from encoders.face.landmarker import BLENDSHAPES
-from encoders.identity import LOWER_LIP, UPPER_LIP
+from contracts import FPS, KEYPOINT_VERTICES, LOWER_LIP, UPPER_LIP
+from encoders.face import BLENDSHAPES
 
 EYES = [BLENDSHAPES.index("eyeBlinkLeft"), BLENDSHAPES.index("eyeBlinkRight")]
 SHUT_EYES = 0.5  # blendshape

@@ -16,7 +16,7 @@ from contracts import FPS
 
 if TYPE_CHECKING:
     from contracts import Array
-    from encoders.audio.wav2vec import AudioEncoder
+    from encoders.audio import AudioEncoder
 
 REACH = 15  # frames searched on either side
 BELIEVED = 6  # frames: a larger lag is taken for an accident, or for another voice

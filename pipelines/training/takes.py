@@ -15,13 +15,13 @@ import numpy as np
 from scipy.ndimage import median_filter
 from scipy.signal import savgol_filter
 
-from contracts import FPS
-from encoders.face.track import BLINK, BRIDGED, FRONTAL, MAX_MISFIT, SHUT_RANGE, SMOOTHING, neutral_keypoints
-from encoders.identity import LIP_CONTACT, LOWER_LIP, UPPER_LIP
+from contracts import FPS, LOWER_LIP, UPPER_LIP
+from encoders import LIP_CONTACT
+from encoders.face import BLINK, BRIDGED, FRONTAL, MAX_MISFIT, SHUT_RANGE, SMOOTHING, neutral_keypoints
 
 if TYPE_CHECKING:
     from contracts import Array
-    from encoders.face.footage import Footage
+    from encoders.face import Footage
 
 MAX_YAW = 42.0  # degrees: beyond, the far corner of the mouth is guessed
 SHORTEST = 38  # frames: 1.5 s

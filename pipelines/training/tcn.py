@@ -15,8 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from encoders.audio.train import log_mel
-from encoders.audio.wav2vec import loudness
+from encoders.audio import log_mel, loudness
 
 
 @dataclass(frozen=True)

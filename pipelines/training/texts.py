@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
-from encoders.audio.teachers import TeacherError
+from encoders.audio import TeacherError
 
 #: The language of a fortune is told by its commonest words; what has none (rot13, drawings) is no sentence.
 _COMMON = {

@@ -20,14 +20,10 @@ import torch
 from torch import Tensor
 
 from contracts import FPS
-from encoders.audio.teachers import PhoneReader
-from encoders.audio.train import UNKNOWN, Speech, TrainConfig, train_encoder
-from encoders.audio.visemes import frame_labels
-from encoders.audio.wav2vec import AudioEncoder
-from moda.files import replacing
-from moda.network.config import ModelConfig
-from moda.train import Example, train_motion
-from moda.train import TrainConfig as MotionTrainConfig
+from encoders.audio import UNKNOWN, AudioEncoder, PhoneReader, Speech, TrainConfig, frame_labels, train_encoder
+from moda import Example, replacing, train_motion
+from moda import TrainConfig as MotionTrainConfig
+from moda.network import ModelConfig
 from pipelines.training.corpus import Clip, CorpusError, Retake, load_corpus, retake, speaker_weights, split
 from pipelines.training.speech import load_speech, manifest, phone_rows
 from pipelines.training.tcn import Tcn, TcnConfig, TcnExample, mel_features, train_tcn
@@ -100,7 +96,7 @@ class Resume:
             self.path.unlink(missing_ok=True)
 
 
-def encoder(corpus: Path, speech: Path | None, work: Path, out: Path, config: TrainConfig) -> None:
+def fit_encoder(corpus: Path, speech: Path | None, work: Path, out: Path, config: TrainConfig) -> None:
     """Train the audio encoder on a motion set and, if given, a folder of labelled speech (`moda train speech`)."""
     training, tuning, _ = split(load_corpus(corpus))
     folds = by_speaker(training)
@@ -146,7 +142,7 @@ def by_speaker(clips: list[Clip]) -> dict[str, int]:
     return {speaker: place % FOLDS for place, speaker in enumerate(longest_first)}
 
 
-def motion(corpus: Path, out: Path, encoder_weights: Path, config: MotionTrainConfig) -> None:
+def fit_motion(corpus: Path, out: Path, encoder_weights: Path, config: MotionTrainConfig) -> None:
     """Train the motion generator on a motion set, heard through the audio encoder in `encoder_weights`."""
     training, tuning, _ = split(load_corpus(corpus))
     listener = AudioEncoder.embedded(path=encoder_weights)

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from contracts import EMOTIONS, EmotionKey, EmotionTimeline
-from encoders.audio.media import frame_count
-from moda.motion.space import MOTION_DIM, POSE
+from contracts import MOTION_DIM, EmotionKey, EmotionTimeline
+from encoders.audio import frame_count
+from moda.motion import POSE
 from moda.render import Framing
-from pipelines.film.provenance import Claim, check_signing
-from pipelines.render import Film, Progress, check_outputs
+from pipelines.film import Claim, check_outputs, check_signing
+from pipelines.options import LABELS
+from pipelines.render import Film, Progress
 from pipelines.talk import head_movement
 
 if TYPE_CHECKING:
-    from contracts import Array, SourceFace
+    from contracts import Array, SourceFace, StrPath
     from moda.render import Background, Renderer
-    from pipelines.render import StrPath
-    from pipelines.talk import TalkingHead, TalkOptions, Voice
+    from pipelines.options import TalkOptions
+    from pipelines.talk import TalkingHead, Voice
 
-LABELS = tuple(name for name in EMOTIONS if name != "none")
 COLUMNS = 4
 SIZE, BAND = 256, 32  # px: a face, and the line under it that names the emotion
 STRETCH = 8  # frames drawn between two turns of the sampler

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from contracts import FPS
-from encoders.face.portrait import OVAL
+from encoders.face import OVAL
 
 if TYPE_CHECKING:
     from contracts import Array

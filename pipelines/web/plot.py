@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from encoders.audio.visemes import VISEMES
-from moda.motion.published import LIP_CHANNELS
-from moda.motion.space import PITCH, ROLL, UPPER_LIDS, YAW, lip_gap
+from encoders.audio import VISEMES
+from moda.motion import LIP_CHANNELS, PITCH, ROLL, UPPER_LIDS, YAW, lip_gap
 
 if TYPE_CHECKING:
     from contracts import Array, Motion

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.film.video import GROWING, VideoWriter
+from pipelines.film import GROWING, VideoWriter
 
 if TYPE_CHECKING:
     from pipelines.render import Progress

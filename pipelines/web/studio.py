@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 import numpy as np
 
 from contracts import SAMPLE_RATE, ModaError, SourceFace
-from encoders.face.portrait import FaceError, encode_face
-from moda.flow.sampler import SamplerConfig
-from moda.motion.space import load_motion
-from pipelines.batch.manifest import HINTS
+from encoders.face import FaceError, encode_face
+from moda.flow import SamplerConfig
+from moda.motion import load_motion
 from pipelines.faces import JudgedFace, judge_faces
-from pipelines.film.provenance import ProvenanceError, verify
-from pipelines.talk import OptionError, TalkOptions, Voice
+from pipelines.film import ProvenanceError, verify
+from pipelines.options import HINTS, OptionError, TalkOptions
+from pipelines.talk import Voice
 from pipelines.web.grid import film_emotions
 from pipelines.web.plot import plot_motion
 from pipelines.web.preview import film_preview, read_preview
 from pipelines.web.workspace import Limits, Workspace
-from pipelines.weights.models import LITE, PUBLISHED, installed
+from pipelines.weights import LITE, PUBLISHED, installed
 
 if TYPE_CHECKING:
     from contracts import Array

@@ -16,8 +16,8 @@ from contracts import ModaError
 if TYPE_CHECKING:
     import torch
 
-    from encoders.audio.wav2vec import AudioEncoder
-    from moda.network.model import MMDiT
+    from encoders.audio import AudioEncoder
+    from moda.network import MMDiT
 
 
 class PublishedWeightsError(ModaError):
@@ -59,15 +59,15 @@ class Published:
 
 def load_motion_generator(folder: Path) -> MMDiT:
     """The published network in ``net-200.pth`` or ``.safetensors``, float32 on CPU. Raises WeightsError."""
-    from moda.network.checkpoint import load_published
-    from moda.render.liveportrait.checkpoint import read_tensors
+    from moda.network import load_published
+    from moda.render.liveportrait import read_tensors
 
     path = folder / "net-200.pth"
     return load_published(read_tensors(path if path.is_file() else path.with_suffix(".safetensors")))
 
 
 def _load_renderer(folder: Path) -> object:
-    from moda.render.liveportrait.checkpoint import load_liveportrait
+    from moda.render.liveportrait import load_liveportrait
 
     return load_liveportrait(folder)
 
@@ -76,7 +76,7 @@ def load_encoder(folder: Path, device: str | torch.device = "cpu") -> AudioEncod
     """A published audio encoder, float32. Raises EncoderError."""
     from transformers.utils import logging
 
-    from encoders.audio.wav2vec import AudioEncoder
+    from encoders.audio import AudioEncoder
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # what does not fit is told as an error, and what is left out is known

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contracts import ModaError
-from moda.files import sha256
+from moda import sha256
 
 LOOK_UP_TIMEOUT = 5.0  # seconds without an answer
 INSTEAD = "or fetch the files elsewhere and `moda weights import DIR`"

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
 from contracts import ModaError
-from moda.files import replacing, sha256
+from moda import replacing, sha256
 from pipelines.weights import hub
 from pipelines.weights.catalogue import CATALOGUE, Published, PublishedFile, PublishedWeightsError, published
 

@@ -30,11 +30,13 @@ import app
 from contracts import Motion
 from encoders.audio.media import frame_count, load_audio, probe_audio
 from moda.flow.sampler import SamplerConfig
-from moda.motion.space import save_motion
+from moda.motion.saved import save_motion
 from moda.render import Scene
 from pipelines import ModaError, Progress
 from pipelines.cli.main import app as cli
-from pipelines.talk import TalkOptions, Voice
+from pipelines.options import TalkOptions
+from pipelines.talk import Voice, sampler_config
+from pipelines.web.form import timeline
 from pipelines.web.studio import Result, Studio
 from pipelines.web.workspace import Limits, Workspace
 from tests.media_support import PORTRAIT, tone, write_sound, write_wav
@@ -419,7 +421,7 @@ def test_the_page_begins_with_what_talk_does_by_itself(studio, monkeypatch):
     monkeypatch.setattr(app, "installed", lambda: ("lite", "moda"))
     blocks = app.build(studio).blocks.values()
     values = {block.label: block.value for block in blocks if isinstance(block, gradio.Slider | gradio.Dropdown)}
-    sampler = TalkOptions().sampler(SimpleNamespace(sampler=SamplerConfig()))
+    sampler = sampler_config(TalkOptions(), SimpleNamespace(sampler=SamplerConfig()))
     assert values["Steps of the sampler"] == sampler.steps == 5
     assert values["Speech guidance"] == sampler.guidance.audio
     assert values["Emotion guidance"] == sampler.guidance.emotion
@@ -427,9 +429,9 @@ def test_the_page_begins_with_what_talk_does_by_itself(studio, monkeypatch):
 
 
 def test_the_timeline_is_sorted_and_begins_at_once():
-    assert app._emotion("neutral", 0.5, []) == "neutral"
-    assert app._emotion("fear", 0.5, []) == "fear:0.5"
-    assert app._emotion("auto", 0.5, [(4.0, "fear", 1.0), (2.5, "anger", 0.7)]) == "0:auto,2.5:anger:0.7,4:fear:1"
+    assert timeline("neutral", 0.5, []) == "neutral"
+    assert timeline("fear", 0.5, []) == "fear:0.5"
+    assert timeline("auto", 0.5, [(4.0, "fear", 1.0), (2.5, "anger", 0.7)]) == "0:auto,2.5:anger:0.7,4:fear:1"
 
 
 def test_a_port_that_is_taken_is_one_line(head, monkeypatch):

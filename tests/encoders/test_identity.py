@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from contracts import LOWER_LIP, UPPER_LIP
 from encoders.face.portrait import encode_face
-from encoders.identity import LOWER_LIP, UPPER_LIP, encode_identity, shut_lips
+from encoders.identity import encode_identity, shut_lips
 
 PORTRAIT = Path(__file__).resolve().parents[2] / "examples" / "portrait.jpg"
 

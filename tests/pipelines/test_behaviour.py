@@ -13,9 +13,8 @@ from encoders.audio.media import load_audio
 from encoders.audio.wav2vec import AudioEncoder
 from moda.flow.sampler import SamplerConfig
 from moda.motion.knobs import Knobs
-from moda.network.checkpoint import load_checkpoint
+from moda.network.checkpoint import EMBEDDED, load_checkpoint
 from pipelines.perform import perform
-from pipelines.weights.models import EMBEDDED
 
 pytestmark = pytest.mark.slow
 

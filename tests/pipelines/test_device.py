@@ -9,8 +9,7 @@ import torch
 from contracts import Conditions, EmotionKey, EmotionTimeline
 from encoders.audio.wav2vec import AudioEncoder
 from moda.flow.sampler import SamplerConfig, sample
-from moda.network.checkpoint import load_checkpoint
-from pipelines.weights.models import EMBEDDED
+from moda.network.checkpoint import EMBEDDED, load_checkpoint
 
 AVAILABLE = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
 

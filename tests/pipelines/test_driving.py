@@ -18,9 +18,10 @@ from encoders.audio.media import load_audio
 from encoders.face.footage import follow
 from encoders.face.portrait import encode_face
 from encoders.face.track import NoFaceInVideo, TrackInfo, VideoMissing, VideoUnreadable
-from moda.motion.published import EYE_KEYPOINTS as EYES
-from moda.motion.published import LIP_KEYPOINTS as LIPS
-from moda.motion.space import EXPRESSION, ROTATION, SCALE, TRANSLATION, MotionError, load_motion, save_motion
+from moda.motion.layout import EXPRESSION, ROTATION, SCALE, TRANSLATION, MotionError
+from moda.motion.layout import EYE_KEYPOINTS as EYES
+from moda.motion.layout import LIP_KEYPOINTS as LIPS
+from moda.motion.saved import load_motion, save_motion
 from moda.render import RenderError
 from moda.render.liveportrait import LivePortrait, LivePortraitRenderer
 from moda.render.liveportrait.crop import SIZE, cut, film_square, film_to_crop, openings
@@ -372,7 +373,7 @@ def test_motion_that_cannot_be_kept_is_named_before_it_is_filmed(
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("moda.motion.space.np.savez_compressed", full)
+    monkeypatch.setattr("moda.motion.saved.np.savez_compressed", full)
     steps = drive_portrait(
         PORTRAIT, driver, tmp_path / "out.mp4", renderer="liveportrait", save_motion=tmp_path / "m.npz"
     )

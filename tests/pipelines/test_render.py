@@ -14,10 +14,11 @@ from encoders.audio.media import AudioError, load_audio
 from encoders.face.image import load_image
 from encoders.face.portrait import NoSuchFace, encode_face
 from encoders.face.track import NoFaceInVideo, VideoMissing
-from moda.motion.space import MotionError, load_motion, save_motion
+from moda.motion.layout import MotionError
+from moda.motion.saved import load_motion, save_motion
 from moda.render import Framing, MeshRenderer, RenderError
 from pipelines.drive import drive_portrait
-from pipelines.film.video import OutputError
+from pipelines.film.files import OutputError
 from pipelines.render import Film, render_motion
 from pipelines.weights.catalogue import PublishedWeightsError
 from tests.media_support import PORTRAIT, files, read_frames, tone, write_video, write_wav
@@ -209,7 +210,7 @@ def test_motion_that_cannot_be_kept_is_named_and_leaves_nothing(tmp_path, monkey
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("moda.motion.space.np.savez_compressed", full)
+    monkeypatch.setattr("moda.motion.saved.np.savez_compressed", full)
     film = Film(encode_face(PORTRAIT), tmp_path / "out.mp4", Framing(size=256), tmp_path / "m.npz")
     with pytest.raises(MotionError, match=r"cannot write \S*/m\.npz \(No space"):
         run(film.shoot(MeshRenderer(), [jaw_motion(3).frames], 3, "mesh"))

@@ -13,12 +13,13 @@ from contracts import SAMPLE_RATE, Motion
 from encoders.audio.media import AudioError, frame_count, load_audio
 from encoders.emotion import EmotionError
 from encoders.face.portrait import encode_face
-from moda.motion.space import POSE, MotionError, load_motion, save_motion
+from moda.motion.layout import POSE, MotionError
+from moda.motion.saved import load_motion, save_motion
 from moda.render import RenderError
 from pipelines import TalkingHead, TalkOptions
+from pipelines.film.files import OutputError
 from pipelines.film.provenance import verify
-from pipelines.film.video import OutputError
-from pipelines.talk import OptionError
+from pipelines.options import OptionError
 from tests.media_support import PORTRAIT, files, read_frames, write_video, write_wav
 
 UPPER_LIP_Y, LOWER_LIP_Y = 2 * 3 + 1, 3 * 3 + 1

@@ -1,7 +1,5 @@
 """The published renderer: LivePortrait's networks, loaded strictly from its own files."""
 
-from moda.render.liveportrait.checkpoint import load_liveportrait
-from moda.render.liveportrait.networks import LivePortrait
-from moda.render.liveportrait.renderer import LivePortraitPortrait, LivePortraitRenderer
+import lazy_loader
 
-__all__ = ["LivePortrait", "LivePortraitPortrait", "LivePortraitRenderer", "load_liveportrait"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)  # names are imported on use: __init__.pyi

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from moda.network.checkpoint import WeightsError
+from moda.network import WeightsError
 from moda.render.liveportrait.appearance import AppearanceExtractor
 from moda.render.liveportrait.generator import SpadeGenerator
 from moda.render.liveportrait.keypoints import KeypointMLP

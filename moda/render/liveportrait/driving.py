@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from moda.motion.published import EYE_KEYPOINTS, LIP_KEYPOINTS
+from moda.motion import EYE_KEYPOINTS, LIP_KEYPOINTS
 from moda.render.liveportrait.keypoints import SPOKEN_MASK, KeypointMotion, angles, retarget
 
 if TYPE_CHECKING:

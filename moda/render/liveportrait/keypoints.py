@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from moda.motion.space import EXPRESSION, ROTATION, SCALE, TRANSLATION
+from moda.motion import EXPRESSION, ROTATION, SCALE, TRANSLATION
 
 BIN, FIRST_BIN = 3.0, -97.5  # degrees, of the head-pose bins
 

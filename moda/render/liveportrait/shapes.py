@@ -31,102 +31,118 @@ class Widths:
 def published_shapes(widths: Widths | None = None) -> Shapes:
     """Name and shape of every published tensor, by network, at the published widths or at others."""
     widths = widths or Widths()
-    shapes: Shapes = {}
-    tensors: dict[str, tuple[int, ...]] = {}
+    shapes = {
+        "appearance_feature_extractor": _appearance(widths),
+        "motion_extractor": _motion(widths),
+        "warping_module": _warping(widths),
+        "spade_generator": _generator(widths),
+    }
+    for name in ("stitching", "eye", "lip"):
+        mlp = shapes[name] = _Tensors()
+        for i, (into, out) in enumerate(pairwise(getattr(widths, name))):
+            mlp.conv(f"mlp.{2 * i}", out, into)
+    return {network: dict(tensors) for network, tensors in shapes.items()}
 
-    def network(name: str) -> None:
-        nonlocal tensors
-        tensors = shapes[name] = {}
 
-    def conv(name: str, out: int, into: int, *kernel: int) -> None:
-        tensors[f"{name}.weight"], tensors[f"{name}.bias"] = (out, into, *kernel), (out,)
+class _Tensors(dict[str, tuple[int, ...]]):
+    """Shapes by name, a layer at a time."""
 
-    def affine(name: str, width: int) -> None:
-        tensors[f"{name}.weight"] = tensors[f"{name}.bias"] = (width,)
+    def conv(self, name: str, out: int, into: int, *kernel: int) -> None:
+        """A convolution, or without a kernel a linear layer."""
+        self[f"{name}.weight"], self[f"{name}.bias"] = (out, into, *kernel), (out,)
 
-    def norm(name: str, width: int) -> None:
-        affine(name, width)
-        tensors[f"{name}.running_mean"] = tensors[f"{name}.running_var"] = (width,)
-        tensors[f"{name}.num_batches_tracked"] = ()
+    def affine(self, name: str, width: int) -> None:
+        self[f"{name}.weight"] = self[f"{name}.bias"] = (width,)
 
-    def conv_norm(name: str, out: int, into: int, *kernel: int) -> None:
-        conv(f"{name}.conv", out, into, *kernel)
-        norm(f"{name}.norm", out)
+    def norm(self, name: str, width: int) -> None:
+        """A batch norm with its statistics."""
+        self.affine(name, width)
+        self[f"{name}.running_mean"] = self[f"{name}.running_var"] = (width,)
+        self[f"{name}.num_batches_tracked"] = ()
 
-    network("appearance_feature_extractor")
-    conv_norm("first", widths.appearance[0], 3, 3, 3)
+    def conv_norm(self, name: str, out: int, into: int, *kernel: int) -> None:
+        self.conv(f"{name}.conv", out, into, *kernel)
+        self.norm(f"{name}.norm", out)
+
+    def spectral(self, name: str, out: int, into: int, kernel: int, bias: bool = True) -> None:
+        """A convolution under spectral norm."""
+        self[f"{name}.weight_orig"] = (out, into, kernel, kernel)
+        self[f"{name}.weight_u"], self[f"{name}.weight_v"] = (out,), (into * kernel**2,)
+        if bias:
+            self[f"{name}.bias"] = (out,)
+
+
+def _appearance(widths: Widths) -> _Tensors:
+    tensors = _Tensors()
+    tensors.conv_norm("first", widths.appearance[0], 3, 3, 3)
     for i, (into, out) in enumerate(pairwise(widths.appearance)):
-        conv_norm(f"down_blocks.{i}", out, into, 3, 3)
-    conv("second", widths.channels * widths.depth, widths.appearance[-1], 1, 1)
+        tensors.conv_norm(f"down_blocks.{i}", out, into, 3, 3)
+    tensors.conv("second", widths.channels * widths.depth, widths.appearance[-1], 1, 1)
     for i in range(widths.residuals):
         for j in (1, 2):
-            conv(f"resblocks_3d.3dr{i}.conv{j}", widths.channels, widths.channels, 3, 3, 3)
-            norm(f"resblocks_3d.3dr{i}.norm{j}", widths.channels)
+            tensors.conv(f"resblocks_3d.3dr{i}.conv{j}", widths.channels, widths.channels, 3, 3, 3)
+            tensors.norm(f"resblocks_3d.3dr{i}.norm{j}", widths.channels)
+    return tensors
 
-    network("motion_extractor")
-    into = 3
+
+def _motion(widths: Widths) -> _Tensors:
+    tensors, into = _Tensors(), 3
     for i, (width, depth) in enumerate(widths.stages):
-        affine(f"detector.downsample_layers.{i}.{0 if i else 1}", into if i else width)
-        conv(f"detector.downsample_layers.{i}.{1 if i else 0}", width, into, *(2, 2) if i else (4, 4))
+        tensors.affine(f"detector.downsample_layers.{i}.{0 if i else 1}", into if i else width)
+        tensors.conv(f"detector.downsample_layers.{i}.{1 if i else 0}", width, into, *(2, 2) if i else (4, 4))
         for j in range(depth):
             block = f"detector.stages.{i}.{j}"
-            conv(f"{block}.dwconv", width, 1, 7, 7)
-            affine(f"{block}.norm", width)
-            conv(f"{block}.pwconv1", 4 * width, width)
-            conv(f"{block}.pwconv2", width, 4 * width)
+            tensors.conv(f"{block}.dwconv", width, 1, 7, 7)
+            tensors.affine(f"{block}.norm", width)
+            tensors.conv(f"{block}.pwconv1", 4 * width, width)
+            tensors.conv(f"{block}.pwconv2", width, 4 * width)
             tensors[f"{block}.grn.gamma"] = tensors[f"{block}.grn.beta"] = (1, 1, 1, 4 * width)
         into = width
-    affine("detector.norm", into)
+    tensors.affine("detector.norm", into)
     for head, width in {"kp": 63, "scale": 1, "pitch": 66, "yaw": 66, "roll": 66, "t": 3, "exp": 63}.items():
-        conv(f"detector.fc_{head}", width, into)
+        tensors.conv(f"detector.fc_{head}", width, into)
+    return tensors
 
-    network("warping_module")
+
+def _warping(widths: Widths) -> _Tensors:
+    tensors = _Tensors()
     dense, hourglass = "dense_motion_network", "dense_motion_network.hourglass"
     judged, levels = (widths.keypoints + 1) * (widths.compressed + 1), widths.hourglass
-    conv(f"{dense}.compress", widths.compressed, widths.channels, 1, 1, 1)
-    norm(f"{dense}.norm", widths.compressed)
+    tensors.conv(f"{dense}.compress", widths.compressed, widths.channels, 1, 1, 1)
+    tensors.norm(f"{dense}.norm", widths.compressed)
     for i, (into, out) in enumerate(zip((judged, *levels[1:]), levels[1:], strict=False)):
-        conv_norm(f"{hourglass}.encoder.down_blocks.{i}", out, into, 3, 3, 3)
+        tensors.conv_norm(f"{hourglass}.encoder.down_blocks.{i}", out, into, 3, 3, 3)
     for i, (into, out) in enumerate(zip(levels[::-1], levels[-2::-1], strict=False)):
-        conv_norm(f"{hourglass}.decoder.up_blocks.{i}", out, (2 if i else 1) * into, 3, 3, 3)
+        tensors.conv_norm(f"{hourglass}.decoder.up_blocks.{i}", out, (2 if i else 1) * into, 3, 3, 3)
     out = judged + levels[0]
-    conv_norm(f"{hourglass}.decoder", out, out, 3, 3, 3)
-    conv(f"{dense}.mask", widths.keypoints + 1, out, 7, 7, 7)
-    conv(f"{dense}.occlusion", 1, out * widths.depth, 7, 7)
-    conv_norm("third", widths.features, widths.channels * widths.depth, 3, 3)
-    conv("fourth", widths.features, widths.features, 1, 1)
+    tensors.conv_norm(f"{hourglass}.decoder", out, out, 3, 3, 3)
+    tensors.conv(f"{dense}.mask", widths.keypoints + 1, out, 7, 7, 7)
+    tensors.conv(f"{dense}.occlusion", 1, out * widths.depth, 7, 7)
+    tensors.conv_norm("third", widths.features, widths.channels * widths.depth, 3, 3)
+    tensors.conv("fourth", widths.features, widths.features, 1, 1)
+    return tensors
 
-    network("spade_generator")
 
-    def spectral(name: str, out: int, into: int, kernel: int, bias: bool = True) -> None:
-        tensors[f"{name}.weight_orig"] = (out, into, kernel, kernel)
-        tensors[f"{name}.weight_u"], tensors[f"{name}.weight_v"] = (out,), (into * kernel**2,)
-        if bias:
-            tensors[f"{name}.bias"] = (out,)
+def _generator(widths: Widths) -> _Tensors:
+    tensors = _Tensors()
 
     def spade(name: str, width: int) -> None:
-        conv(f"{name}.mlp_shared.0", widths.hidden, widths.features, 3, 3)
-        conv(f"{name}.mlp_gamma", width, widths.hidden, 3, 3)
-        conv(f"{name}.mlp_beta", width, widths.hidden, 3, 3)
+        tensors.conv(f"{name}.mlp_shared.0", widths.hidden, widths.features, 3, 3)
+        tensors.conv(f"{name}.mlp_gamma", width, widths.hidden, 3, 3)
+        tensors.conv(f"{name}.mlp_beta", width, widths.hidden, 3, 3)
 
     wide = widths.generator[0]
-    conv("fc", wide, widths.features, 3, 3)
+    tensors.conv("fc", wide, widths.features, 3, 3)
     ups = pairwise(widths.generator)
     blocks = {f"G_middle_{i}": (wide, wide) for i in range(6)} | {f"up_{i}": pair for i, pair in enumerate(ups)}
     for block, (into, out) in blocks.items():
         narrow = min(into, out)
-        spectral(f"{block}.conv_0", narrow, into, 3)
-        spectral(f"{block}.conv_1", out, narrow, 3)
+        tensors.spectral(f"{block}.conv_0", narrow, into, 3)
+        tensors.spectral(f"{block}.conv_1", out, narrow, 3)
         spade(f"{block}.norm_0", into)
         spade(f"{block}.norm_1", narrow)
         if into != out:
-            spectral(f"{block}.conv_s", out, into, 1, bias=False)
+            tensors.spectral(f"{block}.conv_s", out, into, 1, bias=False)
             spade(f"{block}.norm_s", into)
-    conv("conv_img.0", 12, widths.generator[-1], 3, 3)
-
-    for name in ("stitching", "eye", "lip"):
-        network(name)
-        layers = getattr(widths, name)
-        for i, (into, out) in enumerate(pairwise(layers)):
-            conv(f"mlp.{2 * i}", out, into)
-    return shapes
+    tensors.conv("conv_img.0", 12, widths.generator[-1], 3, 3)
+    return tensors

@@ -1,5 +1,5 @@
 """The mesh renderer, the embedded default: a portrait warped by its face mesh, with mouth, eyes and lids painted in."""
 
-from moda.render.mesh.renderer import MeshPortrait, MeshRenderer
+import lazy_loader
 
-__all__ = ["MeshPortrait", "MeshRenderer"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)  # names are imported on use: __init__.pyi

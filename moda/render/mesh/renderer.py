@@ -12,11 +12,9 @@ import numpy as np
 
 from moda.render.base import check_motion, check_side
 from moda.render.mesh.expression import SHUT_GAP, Expression, lip_gap
-from moda.render.mesh.eyes import EyePatch
 from moda.render.mesh.geometry import HeadFit, HeadMotion
 from moda.render.mesh.light import Light
-from moda.render.mesh.mouth import Mouth
-from moda.render.mesh.seam import snap_seam
+from moda.render.mesh.painted import EyePatch, Mouth, snap_seam
 from moda.render.mesh.shading import Shading
 from moda.render.mesh.topology import EYES
 from moda.render.mesh.warp import Warp

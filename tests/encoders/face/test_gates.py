@@ -21,7 +21,7 @@ from encoders.face.portrait import (
     SeveralFaces,
     encode_face,
 )
-from moda.motion.space import PITCH, YAW, channel
+from moda.motion.layout import PITCH, YAW, channel
 from moda.render import MeshRenderer
 
 ROOT = Path(__file__).resolve().parents[3]

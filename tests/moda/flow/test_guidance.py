@@ -9,7 +9,7 @@ import torch
 
 from contracts import EMOTIONS, EmotionKey, EmotionTimeline
 from moda.flow.guidance import Guidance, GuidedVelocity
-from moda.motion.timeline import EmotionError, EmotionMix, emotion_weights, evaluate
+from moda.motion.timeline import EmotionError, EmotionMix, emotion_weights, evaluate_timeline
 from moda.network.model import NULL_EMOTION, MMDiT
 from tests.moda.model_support import random_inputs, random_model
 
@@ -121,18 +121,18 @@ def timeline(*keys: tuple[float, str, float], fade: float = 0.6) -> EmotionTimel
 
 
 def per_frame(line: EmotionTimeline, start: int, stop: int) -> torch.Tensor:
-    mix = evaluate(line, start, stop)
+    mix = evaluate_timeline(line, start, stop)
     return mix.weights.T @ mix.emotions  # [T, 9]
 
 
 def test_a_single_emotion_is_one_branch() -> None:
-    mix = evaluate(timeline((0, "happiness", 0.8)), 0, 80)
+    mix = evaluate_timeline(timeline((0, "happiness", 0.8)), 0, 80)
     assert mix.emotions.tolist() == [emotion_weights("happiness", 0.8).tolist()]
     assert (mix.weights == 1).all()
 
 
 def test_a_change_is_a_smoothstep_from_its_second() -> None:
-    mix = evaluate(timeline((0, "neutral", 1), (1.0, "sadness", 1), fade=0.8), 0, 80)
+    mix = evaluate_timeline(timeline((0, "neutral", 1), (1.0, "sadness", 1), fade=0.8), 0, 80)
     assert len(mix.emotions) == 2
     assert (mix.weights[0, :26] == 1).all() and (mix.weights[1, 45:] == 1).all()
     assert mix.weights[1, 35] == pytest.approx(0.5, abs=1e-5)
@@ -141,7 +141,7 @@ def test_a_change_is_a_smoothstep_from_its_second() -> None:
 
 def test_only_windows_with_a_change_cost_more() -> None:
     line = timeline((0, "neutral", 1), (4.0, "anger", 1), (12.0, "anger", 0.5))
-    branches = [len(evaluate(line, start, start + 80).emotions) for start in range(0, 400, 64)]
+    branches = [len(evaluate_timeline(line, start, start + 80).emotions) for start in range(0, 400, 64)]
     assert branches == [1, 2, 1, 1, 2, 1, 1]
 
 
@@ -151,11 +151,11 @@ def test_a_window_sees_what_the_clip_sees() -> None:
     torch.testing.assert_close(whole.sum(-1), torch.ones(200))
     torch.testing.assert_close(torch.cat([per_frame(line, 0, 77), per_frame(line, 77, 200)]), whole)
     assert whole[0].argmax() == EMOTIONS.index("neutral")
-    assert len(evaluate(line, 0, 60).emotions) == 3, "an emotion that comes back is the same branch"
+    assert len(evaluate_timeline(line, 0, 60).emotions) == 3, "an emotion that comes back is the same branch"
 
 
 def test_intensity_zero_is_neutral_and_shares_its_branch() -> None:
-    assert len(evaluate(timeline((0, "neutral", 1), (1, "anger", 0)), 0, 80).emotions) == 1
+    assert len(evaluate_timeline(timeline((0, "neutral", 1), (1, "anger", 0)), 0, 80).emotions) == 1
 
 
 @pytest.mark.parametrize(
@@ -163,4 +163,4 @@ def test_intensity_zero_is_neutral_and_shares_its_branch() -> None:
 )
 def test_what_is_no_emotion_is_named(emotion: str, intensity: float, message: str) -> None:
     with pytest.raises(EmotionError, match=message):
-        evaluate(timeline((0, emotion, intensity)), 0, 10)
+        evaluate_timeline(timeline((0, emotion, intensity)), 0, 10)

@@ -14,8 +14,9 @@ from moda.flow.guidance import Guidance, GuidedVelocity
 from moda.flow.path import uniform_sigmas
 from moda.flow.sampler import SamplerConfig, carry_on, sample, sample_normalised, sample_window, smooth_pose
 from moda.flow.windows import crossfade, cut, hold
-from moda.motion.space import LIPS, MotionError, MotionSpace
-from moda.motion.timeline import evaluate
+from moda.motion.layout import LIPS, MotionError
+from moda.motion.space import MotionSpace
+from moda.motion.timeline import evaluate_timeline
 from moda.network.config import ModelConfig
 from tests.moda.model_support import generator, random_inputs, random_model
 
@@ -34,7 +35,7 @@ def chunks_of(audio: torch.Tensor, seed: int) -> Iterator[torch.Tensor]:
 
 def test_windows_cover_the_clip() -> None:
     for frames in range(401):
-        windows = list(cut(chunks_of(torch.arange(frames)[:, None], frames)))
+        windows = list(cut(chunks_of(torch.arange(frames)[:, None], frames), 80))
         assert len(windows) == (1 + max(0, math.ceil((frames - 80) / 64)) if frames else 0)
         assert [w.start for w in windows] == [64 * i for i in range(len(windows))]
         assert all(w.frames == 80 for w in windows[:-1])
@@ -45,7 +46,7 @@ def test_windows_cover_the_clip() -> None:
 
 
 def test_padding_with_zeros() -> None:
-    (window,) = cut([torch.ones(5, 2)], padding="zeros")
+    (window,) = cut([torch.ones(5, 2)], 80, padding="zeros")
     assert window.audio[:5].all() and not window.audio[5:].any()
 
 
@@ -57,7 +58,7 @@ def test_windows_come_as_soon_as_their_audio_is_there() -> None:
             taken.append(i)
             yield torch.full((16, 1), float(i))
 
-    windows = cut(endless())
+    windows = cut(endless(), 80)
     for n in range(1, 6):
         window = next(windows)
         assert len(taken) == 5 + 4 * (n - 1)
@@ -139,7 +140,7 @@ def test_tokens_of_another_encoder_are_refused() -> None:
 
 def test_an_overlap_must_leave_something_new() -> None:
     with pytest.raises(ValueError, match="leaves nothing new"):
-        next(cut([torch.zeros(10, 1)], overlap=80))
+        next(cut([torch.zeros(10, 1)], 80, overlap=80))
 
 
 CONFIGS = {
@@ -203,7 +204,7 @@ def test_rows_of_a_window_are_sampled_alone() -> None:
     noise, known = inputs["x"], torch.randn(2, 16, 70, generator=generator(9))
 
     def run(rows: slice) -> torch.Tensor:
-        mix = evaluate(CHANGING, 0, 80)
+        mix = evaluate_timeline(CHANGING, 0, 80)
         fixed = (inputs[name][rows] for name in ("audio", "identity", "context"))
         with torch.no_grad():
             return sample_window(GuidedVelocity(model, config.guidance, *fixed, mix), noise[rows], config, known[rows])

@@ -24,10 +24,9 @@ from moda.motion.closures import (
     seal_gate,
     shut_lips,
 )
-from moda.motion.space import lip_gap
-from moda.network.checkpoint import load_checkpoint
+from moda.motion.layout import lip_gap
+from moda.network.checkpoint import EMBEDDED, load_checkpoint
 from pipelines.perform import perform
-from pipelines.weights.models import EMBEDDED
 
 
 def test_a_pause_is_long_and_a_closure_is_not() -> None:

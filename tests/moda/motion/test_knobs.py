@@ -9,11 +9,11 @@ import pytest
 
 from moda.motion.blinks import AHEAD, DEPTH, change_blinks, find_blinks
 from moda.motion.knobs import SMILE, KnobError, Knobs
-from moda.motion.space import LIPS, POSE
+from moda.motion.layout import LIPS, POSE
 from moda.motion.templates import EMOTION_TEMPLATES, EMOTIONS
 from moda.render.mesh.expression import Expression, lip_gap
 from moda.render.mesh.topology import face_mesh
-from pipelines.talk import OptionError, TalkOptions
+from pipelines.options import OptionError, TalkOptions
 
 EYES, UPPER_LIDS = slice(33, 51), [34, 37]
 BROWS, CHEEKS = slice(51, 63), slice(27, 33)

@@ -12,7 +12,8 @@ import torch
 from moda.flow.path import published_sigmas
 from moda.flow.sampler import SamplerConfig
 from moda.flow.solvers import SOLVERS
-from moda.motion.published import LIP_CHANNELS, modulate_lips, published_space, resize, starting_motion
+from moda.motion.layout import LIP_CHANNELS
+from moda.motion.published import modulate_lips, published_space, resize, starting_motion
 
 GOLDEN = Path(__file__).resolve().parents[4] / "shared" / "golden"
 

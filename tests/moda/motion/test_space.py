@@ -8,18 +8,20 @@ import numpy as np
 import pytest
 import torch
 
-from contracts import Motion
-from moda.motion import space as m
-from moda.motion.space import MotionError, MotionSpace, load_motion, save_motion
+from contracts import MOTION_DIM, Motion
+from moda.motion import layout, saved
+from moda.motion.layout import MotionError
+from moda.motion.saved import load_motion, save_motion
+from moda.motion.space import MotionSpace
 
 SPACE = MotionSpace("mesh", torch.linspace(-1, 1, 70), torch.linspace(0, 2, 70), torch.ones(70))
 
 
 def test_the_slices_tile_a_frame() -> None:
-    parts = [m.EXPRESSION, m.SCALE, m.TRANSLATION, m.PITCH, m.YAW, m.ROLL]
-    assert [i for part in parts for i in range(part.start, part.stop)] == list(range(m.MOTION_DIM))
-    assert (m.ROTATION.start, m.ROTATION.stop) == (m.PITCH.start, m.ROLL.stop)
-    assert (m.POSE.start, m.POSE.stop) == (m.SCALE.start, m.ROLL.stop)
+    parts = [layout.EXPRESSION, layout.SCALE, layout.TRANSLATION, layout.PITCH, layout.YAW, layout.ROLL]
+    assert [i for part in parts for i in range(part.start, part.stop)] == list(range(MOTION_DIM))
+    assert (layout.ROTATION.start, layout.ROTATION.stop) == (layout.PITCH.start, layout.ROLL.stop)
+    assert (layout.POSE.start, layout.POSE.stop) == (layout.SCALE.start, layout.ROLL.stop)
 
 
 def test_normalisation_is_the_published_one() -> None:
@@ -32,7 +34,7 @@ def test_normalisation_is_the_published_one() -> None:
 
 def test_rest() -> None:
     rest = SPACE.rest
-    assert rest[m.SCALE] == 1 and rest.sum() == 1
+    assert rest[layout.SCALE] == 1 and rest.sum() == 1
     assert torch.equal(MotionSpace("liveportrait", SPACE.mean, SPACE.std, SPACE.noise).rest, SPACE.mean)
 
 
@@ -75,7 +77,7 @@ def test_no_folder_to_write_to(tmp_path: Path) -> None:
 
 
 def write(path: Path, **arrays: object) -> None:
-    np.savez(path, **({"frames": frames(), "space": "mesh", "fps": 25, "format": m.FORMAT} | arrays))
+    np.savez(path, **({"frames": frames(), "space": "mesh", "fps": 25, "format": saved.FORMAT} | arrays))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.batch.manifest import COLUMNS, ManifestError, Plan, cross, read_manifest
-from pipelines.talk import TalkOptions
+from pipelines.options import TalkOptions
 
 
 @pytest.fixture

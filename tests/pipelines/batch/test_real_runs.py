@@ -17,7 +17,9 @@ from PIL import Image, ImageOps
 
 from contracts import SAMPLES_PER_FRAME
 from encoders.audio.media import load_audio
-from pipelines.batch.run import RayActors, WorkerError, read_manifest, run_batch
+from pipelines.batch.manifest import read_manifest
+from pipelines.batch.run import run_batch
+from pipelines.crews.crews import RayActors, WorkerError
 from tests.media_support import PORTRAIT, files, read_frames, tone, write_wav
 from tests.pipelines.batch.batch_support import Lame, Scribe
 

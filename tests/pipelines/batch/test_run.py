@@ -14,24 +14,18 @@ import pytest
 from typer.testing import CliRunner
 
 import pipelines.batch.run
+import pipelines.crews.crews
 import pipelines.crews.worker
 from encoders.audio.media import load_audio
 from moda.files import sha256
-from pipelines.batch.report import Entry, Report
-from pipelines.batch.run import (
-    ManifestError,
-    Plan,
-    Processes,
-    ReportError,
-    WorkerError,
-    _Queue,
-    read_manifest,
-    run_batch,
-)
+from pipelines.batch.manifest import ManifestError, Plan, read_manifest
+from pipelines.batch.report import Entry, Report, ReportError
+from pipelines.batch.run import _Queue, run_batch
 from pipelines.cli.main import app
-from pipelines.crews.crews import Died, Ready
+from pipelines.crews.crews import Died, Processes, Ready, WorkerError
 from pipelines.crews.worker import Cache, Task, Worker
-from pipelines.talk import TalkingHead, TalkOptions
+from pipelines.options import TalkOptions
+from pipelines.talk import TalkingHead
 from tests.media_support import PORTRAIT, files, write_wav
 from tests.pipelines.batch.batch_support import Lame, Refuser, Scribe
 
@@ -390,7 +384,7 @@ def moda(*words: object):
 
 @pytest.fixture
 def scribes(monkeypatch):
-    monkeypatch.setattr(pipelines.batch.run, "Processes", partial(Processes, worker=Scribe))
+    monkeypatch.setattr(pipelines.crews.crews, "Processes", partial(Processes, worker=Scribe))
 
 
 def test_the_command_says_what_it_made(folder, scribes):
@@ -471,7 +465,7 @@ def test_the_address_of_ray_may_be_left_out(folder, monkeypatch, words, address)
         asked.append(given)
         return Processes(1, worker=Scribe)
 
-    monkeypatch.setattr(pipelines.batch.run, "RayActors", crew)
+    monkeypatch.setattr(pipelines.crews.crews, "RayActors", crew)
     plan_of(folder, "a.jpg,x.wav,1.mp4,,")
     result = moda("-o", folder / "videos", "--workers", 3, *words, folder / "jobs.csv")
     assert result.exit_code == 0, result.output

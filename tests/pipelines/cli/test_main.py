@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from contracts import SAMPLE_RATE, Motion
-from moda.motion.space import save_motion
+from moda.motion.saved import save_motion
 from pipelines.cli.main import app
 from tests.encoders.audio.test_media import BAD_SOUND
 from tests.media_support import PORTRAIT, files, read_frames, tone, write_video, write_wav

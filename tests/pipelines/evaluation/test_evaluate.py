@@ -14,7 +14,8 @@ from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from encoders.audio.teachers import Segment, TeacherError
 from encoders.audio.wav2vec import AudioEncoder, LiteConfig, LiteEncoder, loudness, save_lite
 from moda.flow.sampler import SamplerConfig
-from moda.motion.space import LOWER_LIP, MotionSpace
+from moda.motion.layout import LOWER_LIP_Y
+from moda.motion.space import MotionSpace
 from moda.network.checkpoint import save_checkpoint
 from moda.network.config import ModelConfig
 from moda.network.model import MMDiT
@@ -30,7 +31,7 @@ EVERYWHERE = np.ones(200, bool)
 
 def motion_of(gap: np.ndarray) -> np.ndarray:
     motion = np.zeros((len(gap), 70), np.float32)
-    motion[:, LOWER_LIP] = -gap
+    motion[:, LOWER_LIP_Y] = -gap
     return motion
 
 
@@ -315,7 +316,7 @@ def test_a_run_judges_one_part_and_goes_without_the_phone_reader(
     monkeypatch.setattr(baselines, "viseme_rules", missing)
     monkeypatch.setattr(baselines, "tcn_from_phones", missing)
     quick = TcnConfig(steps=2, batch=2, channels=8)
-    report = evaluation.evaluate(Path("set"), *weights, SamplerConfig(), "tune", 2, tcn=quick)
+    report = evaluation.evaluate_set(Path("set"), *weights, SamplerConfig(), "tune", 2, tcn=quick)
     systems = {
         "moda",
         "moda, as shown",
@@ -335,7 +336,7 @@ def test_a_run_judges_one_part_and_goes_without_the_phone_reader(
     assert report.summary["loudness"]["gap r"].mean > 0.8
     with pytest.raises(CorpusError, match="test speaker"):
         monkeypatch.setattr(evaluation, "SHORTEST", 1000)
-        evaluation.evaluate(Path("set"), *weights, SamplerConfig())
+        evaluation.evaluate_set(Path("set"), *weights, SamplerConfig())
 
 
 def test_ranges_come_from_long_clips_and_large_faces(recordings: list[baselines.Recording]) -> None:

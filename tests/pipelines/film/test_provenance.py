@@ -32,7 +32,7 @@ from typer.testing import CliRunner
 
 from contracts import FPS, SAMPLE_RATE, Motion, SourceFace
 from encoders.face.portrait import encode_face
-from moda.motion.space import save_motion
+from moda.motion.saved import save_motion
 from pipelines import TalkOptions
 from pipelines.cli.main import app
 from pipelines.film import credentials

@@ -17,7 +17,8 @@ import pytest
 from contracts import FPS, SAMPLE_RATE
 from encoders.audio.media import AudioError, frame_count, load_audio, probe_audio
 from moda.files import replacing
-from pipelines.film.video import OutputError, check_output, open_video
+from pipelines.film.files import OutputError, check_output
+from pipelines.film.video import open_video
 from tests.media_support import Array, files, read_frames, tone, write_sound, write_video, write_wav
 
 ROOT = Path(__file__).parents[3]
@@ -235,7 +236,8 @@ def test_a_full_disk_is_one_clear_line_and_no_file(tmp_path, with_sound):
     program = f"""
         import resource
         import numpy as np
-        from pipelines.film.video import OutputError, open_video
+        from pipelines.film.video import (open_video)
+        from pipelines.film.files import (OutputError)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
         noise = np.random.default_rng(0).integers(0, 256, (500, 256, 256, 3), dtype=np.uint8)
         try:

@@ -16,7 +16,7 @@ from encoders.face.footage import Footage, nearest
 from encoders.face.track import BLINK
 from pipelines.cli.main import app
 from pipelines.training.corpus import load_corpus
-from pipelines.training.prepare import PrepareError, Record, find_videos, prepare, read_table, with_sound
+from pipelines.training.prepare import PrepareError, Record, find_videos, prepare_set, read_table, with_sound
 from pipelines.training.sync import check_sync, lag_curve
 from pipelines.training.takes import LONGEST, cut, find_neutral, make_takes, split
 
@@ -275,12 +275,12 @@ def test_a_refused_video_is_not_tracked_again(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(
         pipelines.training.prepare, "track", lambda path, *_: Record(path.name, seconds=9.0, refusal="mute")
     )
-    records = prepare(videos, out)
+    records = prepare_set(videos, out)
     assert [(record.path, record.refusal.split(";")[0]) for record in records] == [
         ("gone.mp4", "cannot be read (Permission denied)"), ("mute.mp4", "mute"),
     ]  # fmt: skip
     monkeypatch.setattr(pipelines.training.prepare, "track", lambda *_: pytest.fail("it is tracked again"))
-    assert prepare(videos, out) == records
+    assert prepare_set(videos, out) == records
 
 
 @pytest.mark.slow
@@ -312,7 +312,7 @@ def test_a_rendered_video_all_the_way(tmp_path: Path, monkeypatch: pytest.Monkey
                 video.write(picture)
     (videos / "copy.mp4").write_bytes((videos / "ann" / "talk.mp4").read_bytes())
 
-    records = prepare(videos, out, by_folder=True)
+    records = prepare_set(videos, out, by_folder=True)
     refused = [record for record in records if record.refusal]
     assert [record.path for record in refused] == ["copy.mp4"] and "same video as ann" in refused[0].refusal
     ann, bob = sorted(load_corpus(out), key=lambda clip: clip.speaker)
@@ -335,13 +335,13 @@ def test_a_rendered_video_all_the_way(tmp_path: Path, monkeypatch: pytest.Monkey
     files = {path: path.stat().st_mtime_ns for folder in ("npz", "videos") for path in (out / folder).iterdir()}
     manifest = (out / "manifest.jsonl").read_text()
     monkeypatch.setattr(pipelines.training.prepare, "watch", lambda *_, **__: pytest.fail("it is tracked again"))
-    assert prepare(videos, out, by_folder=True) == records
+    assert prepare_set(videos, out, by_folder=True) == records
     assert {path: path.stat().st_mtime_ns for path in files} == files
     assert (out / "manifest.jsonl").read_text() == manifest
 
     (videos / "ann" / "talk.mp4").rename(videos / "ann" / "renamed.mp4")
     (table := tmp_path / "people.csv").write_text("path,speaker,sex,language\nann/renamed.mp4,Ann,f,en\n")
-    prepare(videos, out, table=table)
+    prepare_set(videos, out, table=table)
     lines = (out / "manifest.jsonl").read_text().splitlines()
     row = next(row for line in lines if (row := json.loads(line))["blob"] == rows[0]["blob"])
     assert (row["path"], row["speaker"], row["sex"], row["language"]) == ("ann/renamed.mp4", "Ann", "f", "en")

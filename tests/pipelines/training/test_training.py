@@ -16,7 +16,7 @@ from contracts import EMOTIONS, SAMPLES_PER_FRAME
 from encoders.audio.train import Speech, augment, log_mel, train_encoder
 from encoders.audio.train import TrainConfig as EncoderTrainConfig
 from encoders.audio.wav2vec import ARTICULATION_CHANNELS, load_lite, loudness
-from moda.motion.space import LIPS, POSE, lip_gap
+from moda.motion.layout import LIPS, POSE, lip_gap
 from moda.motion.templates import express
 from moda.network.checkpoint import load_checkpoint
 from moda.network.config import ModelConfig

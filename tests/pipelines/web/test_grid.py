@@ -10,9 +10,10 @@ import av
 import numpy as np
 import pytest
 
-from contracts import FPS, Motion
+from contracts import FPS, MOTION_DIM, Motion
 from encoders.audio.visemes import VISEMES
-from moda.motion.space import MOTION_DIM, POSE, lip_gap, load_motion
+from moda.motion.layout import POSE, lip_gap
+from moda.motion.saved import load_motion
 from pipelines import TalkingHead, TalkOptions
 from pipelines.web.grid import BAND, COLUMNS, LABELS, SIZE, _together
 from pipelines.web.plot import POINTS, plot_motion

@@ -21,17 +21,19 @@ from encoders.audio.wav2vec import EMBEDDED as ENCODER
 from encoders.emotion import parse_emotion
 from encoders.face.image import load_image
 from encoders.face.portrait import encode_face
-from moda.motion.published import LIP_CHANNELS, LOOK_UP
-from moda.motion.space import EXPRESSION, POSE, MotionError, load_motion, save_motion
+from moda.motion.layout import EXPRESSION, LIP_CHANNELS, POSE, MotionError
+from moda.motion.published import LOOK_UP
+from moda.motion.saved import load_motion, save_motion
+from moda.network.checkpoint import EMBEDDED
 from moda.network.shapes import published_shapes, random_state
 from moda.render.liveportrait.shapes import published_shapes as renderer_shapes
 from pipelines import TalkingHead, TalkOptions
+from pipelines.options import OptionError
 from pipelines.render import render_motion
-from pipelines.talk import OptionError
 from pipelines.web.grid import film_emotions
 from pipelines.web.plot import plot_motion
 from pipelines.weights.catalogue import PublishedWeightsError
-from pipelines.weights.models import EMBEDDED, ModelsError, installed, model_files
+from pipelines.weights.names import ModelsError, installed, model_files
 from pipelines.weights.store import import_weights
 from tests.media_support import PORTRAIT, read_frames, write_wav
 from tests.moda.render.make_liveportrait import TINY, random_states

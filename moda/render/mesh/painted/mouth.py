@@ -10,7 +10,7 @@ import numpy as np
 from moda.render.mesh.geometry import pixels, ramp, smoothstep
 from moda.render.mesh.layers import Region, blend, catmull_rom, soft_line, soft_polygon
 from moda.render.mesh.light import LUMA
-from moda.render.mesh.teeth import Row, lower_row, upper_row
+from moda.render.mesh.painted.teeth import Row, lower_row, upper_row
 from moda.render.mesh.topology import INNER_LOWER_LIP, INNER_UPPER_LIP
 
 if TYPE_CHECKING:

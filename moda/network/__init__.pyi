@@ -1,0 +1,10 @@
+from .checkpoint import EMBEDDED as EMBEDDED
+from .checkpoint import WeightsError as WeightsError
+from .checkpoint import load_checkpoint as load_checkpoint
+from .checkpoint import load_published as load_published
+from .checkpoint import save_checkpoint as save_checkpoint
+from .config import ModelConfig as ModelConfig
+from .model import NULL_EMOTION as NULL_EMOTION
+from .model import MMDiT as MMDiT
+from .shapes import published_shapes as published_shapes
+from .shapes import random_state as random_state

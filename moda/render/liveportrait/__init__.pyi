@@ -1,0 +1,12 @@
+from .checkpoint import load_liveportrait as load_liveportrait
+from .checkpoint import load_published as load_published
+from .checkpoint import read_tensors as read_tensors
+from .crop import cut as cut
+from .crop import film_square as film_square
+from .crop import film_to_crop as film_to_crop
+from .crop import openings as openings
+from .keypoints import told_keypoints as told_keypoints
+from .networks import LivePortrait as LivePortrait
+from .renderer import LivePortraitRenderer as LivePortraitRenderer
+from .renderer import check_background as check_background
+from .shapes import published_shapes as published_shapes

@@ -1,0 +1,14 @@
+from .credentials import SigningError as SigningError
+from .files import check_inputs as check_inputs
+from .files import check_output as check_output
+from .files import check_outputs as check_outputs
+from .mark import Mark as Mark
+from .provenance import Claim as Claim
+from .provenance import ProvenanceError as ProvenanceError
+from .provenance import check_signing as check_signing
+from .provenance import rehearse_signing as rehearse_signing
+from .provenance import sign as sign
+from .provenance import verify as verify
+from .video import GROWING as GROWING
+from .video import VideoWriter as VideoWriter
+from .video import open_video as open_video
