@@ -88,19 +88,13 @@ def speak(page: Page) -> None:
 def show(page: Page, second: float) -> None:
     """Stop the video at a moment, away from the mouse."""
     page.mouse.move(2, 2)
-    page.evaluate(
-        """async second => {
-          const video = document.querySelector("#video video");
-          video.pause();
-          const there = new Promise(done => video.addEventListener("seeked", done, { once: true }));
-          video.currentTime = second;
-          await there;
-          document.activeElement.blur();
-          scrollTo(0, 0);
-        }""",
-        second,
-    )
+    page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
+    page.wait_for_timeout(1000)  # the page itself seeks once: to where its preview was
+    stop = "second => { video = document.querySelector('#video video'); video.pause(); video.currentTime = second; }"
+    page.evaluate(stop, second)
     page.wait_for_timeout(1500)  # for the last drawings
+    if not page.evaluate("second => video.paused && !video.seeking && video.currentTime === second", second):
+        sys.exit("the video did not stop where it should; run this again")
 
 
 def save(shot: bytes) -> None:
