@@ -360,30 +360,3 @@ def test_the_notice_names_every_dependency_and_every_binary(tracked):
     assert [name for name in packages if not re.search(rf"^- {re.escape(name)}\b", notice, re.MULTILINE)] == []
     binaries = [path.relative_to(ROOT).as_posix() for path in tracked if not is_text(path)]
     assert [name for name in binaries if name not in notice] == []
-
-
-def test_the_readme_shows_only_files_that_exist():
-    readme = (ROOT / "README.md").read_text("utf-8")
-    linked = [link for link in re.findall(r"\]\(([^)#]+)\)", readme) if not link.startswith("http")]
-    assert [link for link in linked if not (ROOT / link).exists()] == []
-
-
-def test_the_readme_shows_only_commands_that_exist():
-    from typer.main import get_command
-
-    from pipelines.cli.main import app
-
-    readme = (ROOT / "README.md").read_text("utf-8")
-    commands = get_command(app).commands  # type: ignore[attr-defined]
-    every = [sub for command in commands.values() for sub in (command, *getattr(command, "commands", {}).values())]
-    options = {
-        option
-        for command in every
-        for parameter in command.params
-        for option in (*parameter.opts, *parameter.secondary_opts)
-    }
-    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
-    shown = "\n".join(re.findall(r"```bash\n(.*?)```", readme, re.DOTALL))
-    assert {name for name in re.findall(r"^moda (\w+)", shown, re.MULTILINE)} - set(commands) == set()
-    assert {name for name in re.findall(r"^make ([\w-]+)", shown, re.MULTILINE)} - set(targets) == set()
-    assert {name for name in re.findall(r"--[a-z][a-z-]+", readme)} - options == set()
