@@ -17,7 +17,8 @@ import numpy as np
 from figures import Figure, contact_sheet, draw, faces, prepare, report, still
 
 from contracts import EMOTIONS
-from encoders.face.landmarker import BLENDSHAPES, FaceLandmarker
+from encoders.face.landmarker import FaceLandmarker
+from encoders.face.model_file import BLENDSHAPES
 from moda.motion.templates import EMOTION_TEMPLATES
 
 if TYPE_CHECKING:

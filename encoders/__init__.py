@@ -17,7 +17,7 @@ _HOME = {
     "parse_emotion": "emotion",
     "load_image": "face.image",
     "ImageError": "face.image",
-    "FaceModelError": "face.landmarker",
+    "FaceModelError": "face.model_file",
     "TrackInfo": "face.track",
     "VideoError": "face.track",
     "track_video": "face.track",

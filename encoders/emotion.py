@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from contracts import EMOTIONS, EmotionKey, EmotionTimeline, ModaError
-from encoders.face.landmarker import BLENDSHAPES
+from encoders.face.model_file import BLENDSHAPES
 
 if TYPE_CHECKING:
     from contracts import Array

@@ -26,7 +26,8 @@ from scipy.signal import savgol_filter
 from contracts import FPS, KEYPOINT_VERTICES, SAMPLE_RATE, ModaError, Motion
 from encoders.audio.media import audio_blocks
 from encoders.face.headfit import euler_degrees, fit_head, rotation_matrix
-from encoders.face.landmarker import BLENDSHAPES, FaceLandmarker, Landmarks
+from encoders.face.landmarker import FaceLandmarker, Landmarks
+from encoders.face.model_file import BLENDSHAPES
 from encoders.face.portrait import MAX_FACES, find_faces, landmark_on_crop
 from encoders.identity import LOWER_LIP, UPPER_LIP, shut_lips
 

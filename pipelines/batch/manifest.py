@@ -27,7 +27,7 @@ from PIL import Image
 
 from contracts import ModaError
 from encoders.emotion import parse_emotion
-from encoders.face.landmarker import BLENDSHAPES
+from encoders.face.model_file import BLENDSHAPES
 from pipelines.talk import TalkOptions
 from pipelines.weights.models import WEIGHTS
 

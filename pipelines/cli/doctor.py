@@ -18,7 +18,7 @@ import numpy as np
 
 from contracts import FPS, SAMPLE_RATE
 from encoders.audio.media import audio_blocks
-from encoders.face.landmarker import load_model
+from encoders.face.model_file import load_model
 from moda.motion.space import load_motion
 from pipelines.weights.store import summary
 

@@ -81,7 +81,7 @@ class Worker:
         os.environ.update(ONE_THREAD)
         import torch
 
-        from encoders.face.landmarker import load_model
+        from encoders.face.model_file import load_model
         from pipelines.talk import TalkingHead
 
         torch.set_num_threads(1)

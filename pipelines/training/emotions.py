@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from contracts import EMOTIONS, FPS, ModaError
 from encoders.emotion import Prototype
-from encoders.face.landmarker import BLENDSHAPES
+from encoders.face.model_file import BLENDSHAPES
 
 if TYPE_CHECKING:
     from contracts import Array

@@ -26,7 +26,7 @@ from contracts import EMOTIONS, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, ModaError
 from encoders.audio.media import load_audio, probe_audio
 from encoders.audio.wav2vec import AudioEncoder
 from encoders.face.footage import watch
-from encoders.face.landmarker import FaceModelError
+from encoders.face.model_file import FaceModelError
 from moda.files import replacing
 from pipelines.training.stats import statistics
 from pipelines.training.sync import Sync, check_sync, hear_opening

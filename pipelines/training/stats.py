@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from contracts import FPS, KEYPOINT_VERTICES
-from encoders.face.landmarker import BLENDSHAPES
+from encoders.face.model_file import BLENDSHAPES
 from encoders.identity import LOWER_LIP, UPPER_LIP
 
 EYES = [BLENDSHAPES.index("eyeBlinkLeft"), BLENDSHAPES.index("eyeBlinkRight")]

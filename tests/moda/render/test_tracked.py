@@ -9,7 +9,8 @@ import pytest
 
 from contracts import KEYPOINT_VERTICES
 from encoders.face.headfit import fit_head
-from encoders.face.landmarker import BLENDSHAPES, FaceLandmarker
+from encoders.face.landmarker import FaceLandmarker
+from encoders.face.model_file import BLENDSHAPES
 from encoders.face.portrait import encode_face
 from moda.render import MeshRenderer
 
