@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SIDE = 128  # px of the network's input, and the unit of its outputs
 GRIDS = ((16, 2), (8, 6))  # cells a side, and boxes a cell
 MIN_SCORE = 0.5
-SAME_FACE = 0.3  # boxes that share more of their union than this are of one face
+SAME_FACE = 0.5  # boxes that share more of their union than this are of one face
 EXPANSION = 1.5  # the region for the landmarks, in sizes of the box
 CLIP = 100.0  # logits beyond are cut off
 
