@@ -73,6 +73,22 @@ def test_imports_go_one_way(room):
     assert not {path: names for path, names in broken.items() if names}
 
 
+def test_only_the_reference_imports_mediapipe():
+    """The library looks up a host of its maker's whenever it runs."""
+    importers = [path.relative_to(ROOT) for room in ROOMS for path in sources(room) if "mediapipe" in imported(path)]
+    assert importers == [Path("encoders", "face", "reference.py")]
+
+
+def test_only_the_doctor_imports_the_reference():
+    importers = [
+        path.relative_to(ROOT)
+        for room in ROOMS
+        for path in sources(room)
+        if "encoders.face.reference" in path.read_text("utf-8") and path.name != "landmarker.py"
+    ]
+    assert importers == [Path("pipelines", "cli", "doctor.py")]
+
+
 def test_the_page_uses_only_pipelines_and_gradio():
     foreign = imported(ROOT / "app.py") - set(sys.stdlib_module_names)
     assert foreign == {"gradio", "pipelines"}
@@ -81,7 +97,7 @@ def test_the_page_uses_only_pipelines_and_gradio():
 @pytest.mark.parametrize("module", ["contracts", "encoders", "moda", "pipelines", "pipelines.cli.main"])
 def test_importing_is_cheap(module):
     """``moda --help`` must answer at once: the heavy libraries load when they are first needed."""
-    heavy = ["torch", "transformers", "mediapipe", "librosa", "gradio", "scipy"]
+    heavy = ["torch", "transformers", "mediapipe", "ai_edge_litert", "librosa", "gradio", "scipy"]
     code = f"import sys, {module}; print(*(name for name in {heavy} if name in sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.split() == []

@@ -6,6 +6,7 @@ ssd_anchors_calculator.cc, tensors_to_detections_calculator.cc and non_max_suppr
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import cv2
@@ -45,6 +46,7 @@ class FaceDetector:
         self._network.close()
 
 
+@lru_cache(maxsize=1)
 def anchors() -> Array:
     """Centres of the cells that the network's boxes start from, float32 [896, 2] (x, y) in shares of its input."""
     centres = [
@@ -54,7 +56,9 @@ def anchors() -> Array:
         for column in range(cells)
         for _ in range(boxes)
     ]
-    return np.array(centres, np.float32)
+    array = np.array(centres, np.float32)
+    array.flags.writeable = False
+    return array
 
 
 def decode(boxes: Array, logits: Array) -> tuple[Array, Array]:
