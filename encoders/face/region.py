@@ -17,8 +17,9 @@ import numpy as np
 if TYPE_CHECKING:
     from contracts import Array
 
-STEPS = 32  # positions are rounded to this share of a pixel
-BLOCK = 64  # columns whose positions are counted from the first of them
+STEP_BITS = 5
+STEPS = 1 << STEP_BITS  # positions are rounded to this share of a pixel
+BLOCK = 64  # columns whose positions are counted from the first of them; it divides every ``side``
 FURTHEST = 32767  # px, the largest coordinate OpenCV's maps can hold
 
 
@@ -41,20 +42,22 @@ class Region:
                         np.float32)  # fmt: skip
 
     def cut(self, image: Array, side: int, border: int) -> Array:
-        """The region of ``image``, uint8 [H, W, 3], scaled to uint8 [side, side, 3].
+        """The region of ``image``, uint8 [H, W, 3], scaled to uint8 [side, side, 3]; ``side`` is a multiple of 64.
 
         ``border`` is OpenCV's name for what lies outside the picture, such as ``cv2.BORDER_REPLICATE``.
         """
         target = np.array([(0, side), (0, 0), (side, 0), (side, side)], np.float32)
         _, back = cv2.invert(cv2.getPerspectiveTransform(self.corners(), target))
         # Many positions are exact halves of a step, which the last bit of a sum rounds: hence OpenCV's order.
-        row, column = np.arange(side)[:, None], np.arange(side)
-        first = column // BLOCK * BLOCK
-        numerators = [(a * first + b * row + c) + a * (column - first) for a, b, c in back]
-        scale = STEPS / numerators[2]
-        x, y = (np.rint(numerator * scale).astype(np.int32) for numerator in numerators[:2])
-        whole = np.clip(np.stack([x, y], -1) // STEPS, -FURTHEST, FURTHEST).astype(np.int16)
-        share = (y % STEPS * STEPS + x % STEPS).astype(np.uint16)
+        row, first, further = np.arange(side)[:, None, None], np.arange(0, side, BLOCK)[:, None], np.arange(BLOCK)
+        x, y, scale = ((a * first + b * row + c) + a * further for a, b, c in back)  # [side, side / BLOCK, BLOCK]
+        np.divide(STEPS, scale, out=scale)
+        whole = np.empty((side, side, 2), np.int16)
+        share = np.zeros((side, side), np.uint16)
+        for axis, position in enumerate((x, y)):
+            steps = np.rint(position * scale).reshape(side, side).astype(np.int32)
+            whole[..., axis] = np.clip(steps >> STEP_BITS, -FURTHEST, FURTHEST)
+            share |= ((steps & (STEPS - 1)) << (axis * STEP_BITS)).astype(np.uint16)
         return cv2.remap(image, whole, share, cv2.INTER_LINEAR, borderMode=border)
 
     def project(self, points: Array, image_size: tuple[int, int]) -> Array:

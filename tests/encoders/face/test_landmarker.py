@@ -202,8 +202,8 @@ def test_points_go_back_where_the_picture_came_from() -> None:
     picture = np.zeros((80, 120, 3), np.uint8)
     picture[22:25, 69:72] = 255  # round (70, 23)
     region = Region(60, 40, 60, 60, np.pi / 6)
-    row, column = np.argwhere(region.cut(picture, 60, cv2.BORDER_REPLICATE)[..., 0] > 250).mean(0)
-    (point,) = region.project(np.array([(column / 60, row / 60, 0.5)]), (120, 80))
+    row, column = np.argwhere(region.cut(picture, 128, cv2.BORDER_REPLICATE)[..., 0] > 250).mean(0)
+    (point,) = region.project(np.array([(column / 128, row / 128, 0.5)]), (120, 80))
     assert point[:2] == pytest.approx((70, 23), abs=0.5)
     assert point[2] == pytest.approx(30 * np.hypot(np.cos(np.pi / 6), np.sin(np.pi / 6) * 1.5))
 
