@@ -1,9 +1,9 @@
 """A turned rectangle of a picture: cut out for a network, and the way back for what the network finds in it.
 
-It is sampled as MediaPipe samples it, to the last bit but for rare ties, because the landmarks tell the difference: a
-finer interpolation moves them by up to half a pixel. Sources: MediaPipe's image_to_tensor_utils.cc,
-image_to_tensor_converter_opencv.cc and landmark_projection_calculator.cc, and OpenCV's warpPerspective before
-version 5, which MediaPipe is built with.
+It is sampled as MediaPipe samples it, bilinear at positions rounded to 1/32 of a pixel, because the landmarks tell the
+difference: OpenCV 5's own warpPerspective, which does not round, moves them by up to half a pixel. Sources: MediaPipe's
+image_to_tensor_utils.cc, image_to_tensor_converter_opencv.cc and landmark_projection_calculator.cc; warpPerspective of
+OpenCV 4, for the order of its sums.
 """
 
 from __future__ import annotations
