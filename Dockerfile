@@ -7,7 +7,7 @@ FROM python:3.11-slim-bookworm
 
 # What MediaPipe and OpenCV need of the system.
 RUN apt-get update \
- && apt-get install -y --no-install-recommends libgl1 libegl1 libgles2 libglib2.0-0 \
+ && apt-get install -y --no-install-recommends libgl1 libglib2.0-0 \
  && rm -rf /var/lib/apt/lists/*
 
 # On x86-64 Linux, PyPI's torch brings gigabytes of CUDA, of no use in this image. The index of CPU builds has the same

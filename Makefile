@@ -22,8 +22,8 @@ $(VENV)/.ready: requirements.txt pyproject.toml
 	  { echo "moda needs Python 3.11 or newer: make PYTHON3=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON3) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -r requirements.txt -e .
-	@$(BIN)/python -c 'import cv2; from mediapipe.tasks.python.core import mediapipe_c_bindings as m; m.load_raw_library()' || \
-	  { echo "System libraries are missing: sudo apt-get install libgl1 libegl1 libgles2 libglib2.0-0"; exit 1; }
+	@$(BIN)/python -c 'import cv2, ai_edge_litert.interpreter' || \
+	  { echo "System libraries are missing: sudo apt-get install libgl1 libglib2.0-0"; exit 1; }
 	@touch $@
 
 $(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.txt

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from figures import Figure, contact_sheet, draw, faces, prepare, report, still
 
-from contracts import EMOTIONS
-from encoders.face.landmarker import BLENDSHAPES, FaceLandmarker
+from contracts import BLENDSHAPES, EMOTIONS
+from encoders.face.landmarker import FaceLandmarker
 from moda.motion.templates import EMOTION_TEMPLATES
 
 if TYPE_CHECKING:

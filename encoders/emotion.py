@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from contracts import EMOTIONS, EmotionKey, EmotionTimeline, ModaError
-from encoders.face import BLENDSHAPES
+from contracts import BLENDSHAPES, EMOTIONS, EmotionKey, EmotionTimeline, ModaError
 
 if TYPE_CHECKING:
     from contracts import Array

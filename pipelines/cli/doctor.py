@@ -1,4 +1,7 @@
-"""Is everything here that moda needs, and does it work? Versions, device, models, and one second of video."""
+"""Is everything here that moda needs, and does it work? Versions, device, models, and one second of video.
+
+When asked to, the face landmarker is held against MediaPipe as well, whose networks it runs.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +28,10 @@ from pipelines.weights import summary
 if TYPE_CHECKING:
     from contracts import Array, Motion
 
-PACKAGES = ("torch", "transformers", "mediapipe", "opencv-python", "av", "numpy", "gradio")
+PACKAGES = ("torch", "transformers", "ai-edge-litert", "opencv-python", "av", "numpy", "gradio")
 PORTRAIT = Path(__file__).parents[2] / "examples" / "portrait.jpg"
 SECONDS = 1.0
+CLOSE = 0.1  # px: landmarks that differ from MediaPipe's by less are the same
 
 
 @dataclass(frozen=True)
@@ -37,14 +41,19 @@ class Finding:
     detail: str
 
 
-def examine(device: str = "auto") -> Iterator[Finding]:
-    """One finding after the other; nothing is raised."""
+def examine(device: str = "auto", *, reference: bool = False) -> Iterator[Finding]:
+    """One finding after the other; nothing is raised.
+
+    ``reference`` compares the face landmarker with MediaPipe, which looks up a host of its maker's while it runs.
+    """
     yield Finding("python", True, f"{platform.python_version()} on {platform.platform(terse=True)}")
     for package in PACKAGES:
         yield _find(package, partial(version, package))
     yield _find("device", lambda: _device(device))
     yield _find("video and sound codecs", _codecs)
     yield _find("face model", lambda: f"{len(load_model()) / 1e6:.1f} MB, as expected")
+    if reference:
+        yield _find("face landmarker against mediapipe", _against_reference)
     yield _find("audio encoder and motion generator", lambda: _networks(device))
     yield _find("published weights", summary)
     yield _find("signing", _signing)
@@ -70,6 +79,23 @@ def _codecs() -> str:
     for name in ("libx264", "aac"):
         av.Codec(name, "w")
     return f"libx264 and aac of PyAV {av.__version__}"
+
+
+def _against_reference() -> str:
+    from encoders.face import FaceLandmarker, load_image, reference_landmarks
+
+    picture = load_image(PORTRAIT)
+    with FaceLandmarker() as landmarker:
+        (own,) = landmarker.detect(picture)
+    try:
+        ((theirs,),) = reference_landmarks([picture])
+    except OSError as error:
+        raise RuntimeError(f"MediaPipe cannot be loaded ({error}); sudo apt-get install libegl1 libgles2") from error
+    points = float(np.abs(own.points - theirs.points).max())
+    shapes = float(np.abs(own.blendshapes - theirs.blendshapes).max())
+    said = f"the largest difference is {points:.4f} px of a landmark, {shapes:.4f} of a blendshape"
+    _expect(points < CLOSE, f"{said}; at most {CLOSE} px is expected")
+    return said
 
 
 def _networks(device: str) -> str:

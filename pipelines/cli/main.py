@@ -65,12 +65,17 @@ for command in (films.talk, films.drive, films.render, films.faces):
 
 
 @app.command()
-def doctor(device: films.Device = "auto") -> None:
+def doctor(
+    device: films.Device = "auto",
+    reference: Annotated[
+        bool, typer.Option("--reference", help="Compare the face landmarker with MediaPipe, which uses the network.")
+    ] = False,
+) -> None:
     """Versions, device, models, and a self-test of the whole chain; exit code 1 if anything fails."""
     from pipelines.cli.doctor import examine
 
     healthy = True
-    for finding in examine(device):
+    for finding in examine(device, reference=reference):
         healthy &= finding.ok
         mark = "[green]ok  [/]" if finding.ok else "[red]FAIL[/]"
         Console(soft_wrap=True, highlight=False).print(mark, escape(f"{finding.name}: {finding.detail}"))

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from contracts import EMOTIONS, FPS, ModaError
+from contracts import BLENDSHAPES, EMOTIONS, FPS, ModaError
 from encoders import Prototype
-from encoders.face import BLENDSHAPES
 
 if TYPE_CHECKING:
     from contracts import Array

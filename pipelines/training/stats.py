@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from contracts import FPS, KEYPOINT_VERTICES, LOWER_LIP, UPPER_LIP
-from encoders.face import BLENDSHAPES
+from contracts import BLENDSHAPES, FPS, KEYPOINT_VERTICES, LOWER_LIP, UPPER_LIP
 
 EYES = [BLENDSHAPES.index("eyeBlinkLeft"), BLENDSHAPES.index("eyeBlinkRight")]
 SHUT_EYES = 0.5  # blendshape

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts import EMOTIONS, EmotionKey
+from contracts import BLENDSHAPES, EMOTIONS, EmotionKey
 from encoders.emotion import AUTO_SHARE, EmotionError, estimate_emotion, parse_emotion
-from encoders.face.landmarker import BLENDSHAPES
 from encoders.face.portrait import encode_face
 
 PORTRAIT = Path(__file__).resolve().parents[2] / "examples" / "portrait.jpg"

