@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from encoders.face.footage import Pictures, follow
-from encoders.face.track import TrackInfo, VideoUnreadable, check_faces, hold, picture_change, repeats
+from encoders.face.reel import VideoUnreadable
+from encoders.face.track import TrackInfo, check_faces, hold, picture_change, repeats
 from moda.motion.space import MOTION_DIM
 from moda.render.liveportrait import LivePortraitRenderer
 from moda.render.liveportrait.crop import cut, film_square, film_to_crop, openings
@@ -59,8 +60,7 @@ def watch_face(
     rows = np.empty((len(missing), MOTION_DIM), np.float32)
     rows[~missing] = np.concatenate([batch for batch in _motions(renderer, crops())])
     tracks = _bridge(np.concatenate([rows, measures[:, 3:]], axis=1), missing, repeats(np.array(changes)))
-    said = [pictures.damaged] if pictures.damaged else []
-    info = TrackInfo(pictures.has_audio, int(missing.sum()), (*said, *remarks))
+    info = TrackInfo(pictures.has_audio, int(missing.sum()), (*pictures.remarks, *remarks))
     return tracks[:, :MOTION_DIM], tracks[:, MOTION_DIM:], info
 
 

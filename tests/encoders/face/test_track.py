@@ -15,6 +15,7 @@ from contracts import Motion
 from encoders.audio.media import AudioError
 from encoders.face.headfit import euler_degrees, rotation_matrix
 from encoders.face.image import load_image
+from encoders.face.reel import VideoMissing, VideoUnreadable
 from encoders.face.track import (
     CHANNELS,
     MOUTH,
@@ -22,8 +23,6 @@ from encoders.face.track import (
     SKULL_CENTRE,
     NoFaceInVideo,
     TrackInfo,
-    VideoMissing,
-    VideoUnreadable,
     _relative,
     _smooth,
     neutral_keypoints,
