@@ -42,7 +42,8 @@ from encoders.face.portrait import (
     encode_face,
     head_crop,
     list_faces,
-    mirror_disagreement,
+    mirror_distances,
+    rms,
 )
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -304,10 +305,10 @@ def test_what_looks_different_in_a_mirror_may_not_be_human(picture: np.ndarray, 
     assert not any("human" in warning for warning in face.warnings)
     with FaceLandmarker() as landmarker:
         (found,) = landmarker.detect(picture)
-        assert mirror_disagreement(landmarker, picture, found) < 0.03
+        assert rms(mirror_distances(landmarker, picture, found)) < 0.03
         elsewhere = found.moved(0.05 * face.fit_scale, 0)
-        assert mirror_disagreement(landmarker, picture, elsewhere) > MAX_DISAGREEMENT
-        assert mirror_disagreement(landmarker, np.zeros_like(picture), found) == np.inf
+        assert rms(mirror_distances(landmarker, picture, elsewhere)) > MAX_DISAGREEMENT
+        assert rms(mirror_distances(landmarker, np.zeros_like(picture), found)) == np.inf
 
 
 def test_arrays_that_are_no_pictures() -> None:
