@@ -15,7 +15,7 @@ import av
 import numpy as np
 
 from contracts import SAMPLE_RATE, SAMPLES_PER_FRAME
-from encoders.audio.tracks import SILENCE_PEAK, AudioError, choose_track, open_sound
+from encoders.audio.tracks import PACKED, SILENCE_PEAK, AudioError, channels_of, choose_track, open_sound
 from encoders.container import decodable, frames_of, reason
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ class _Resampled:
         if form != self._format:
             yield from self.drain()
             self._format, self._layout = form, self._layout or frame.layout
-            self._resampler = av.AudioResampler(format="fltp", layout=self._layout, rate=self._rate)
+            self._resampler = av.AudioResampler(format=PACKED, layout=self._layout, rate=self._rate)
         self.due += Fraction(samples * self._rate, frame.sample_rate)
         frame.pts = None  # the resampler must not look for gaps
         yield from self._ready(frame)
@@ -206,7 +206,7 @@ class _Resampled:
 
     def _ready(self, frame: av.AudioFrame | None) -> Iterator[Array]:
         for block in self._resampler.resample(frame):
-            samples = block.to_ndarray()[:, : max(0, math.ceil(self.due) - self._given)]
+            samples = channels_of(block)[:, : max(0, math.ceil(self.due) - self._given)]
             self._given += samples.shape[1]
             yield samples
 

@@ -32,6 +32,8 @@ CANCELLED = 0.125  # of the louder channel's energy: what the average has less o
 #: subwoofer. Dialogue is in the centre.
 SHARES = {"FC": 1.0, "FL": 0.25, "FR": 0.25, "FLC": 0.25, "FRC": 0.25, "LFE": 0.0, "LFE2": 0.0}
 SHARE_BEHIND = 0.1
+USUAL = {5: "5.0", 6: "5.1", 8: "7.1"}  # layouts of films without names; fewer channels are microphones of their own
+PACKED = "flt"  # PyAV 18 crashes on planes of 8 channels
 
 
 class AudioError(ModaError):
@@ -113,8 +115,7 @@ def mix_of(level: _Level, names: list[str]) -> tuple[Array, tuple[str, ...]]:
     """
     count = len(names)
     if count > 2:
-        shares = np.array([SHARES.get(name, SHARE_BEHIND) for name in names])
-        shares = shares if "FC" in names or "FL" in names else np.ones(count)  # of no known order
+        shares = np.array([SHARES.get(name, SHARE_BEHIND) for name in names] if "FC" in names else [1.0] * count)
         heard = shares * (level.peak >= SILENCE_PEAK)
         shares = heard if heard.any() else np.ones(count)
         return (shares / shares.sum()).astype(np.float32), ()
@@ -125,19 +126,32 @@ def mix_of(level: _Level, names: list[str]) -> tuple[Array, tuple[str, ...]]:
     return np.full(count, 1 / count, np.float32), ()
 
 
+def channels_of(block: av.AudioFrame) -> Array:
+    """Samples [channels, n] of a block in the format PACKED."""
+    return block.to_ndarray().reshape(-1, block.layout.nb_channels).T
+
+
+def channel_names(layout: av.AudioLayout) -> list[str]:
+    """Names of the channels, such as FL; of a nameless film, those of the usual order."""
+    names = [channel.name for channel in layout.channels]
+    if "FC" not in names and len(names) in USUAL:
+        return [channel.name for channel in av.AudioLayout(USUAL[len(names)]).channels]
+    return names
+
+
 def _listen(path: str | PathLike[str], index: int) -> tuple[_Level | None, list[str]]:
     """How loud the channels of a track are and what they are called; None where nothing can be decoded."""
     level: _Level | None = None
     names: list[str] = []
     heard = np.zeros(0)  # s in which each channel was not silent
     with open_sound(path) as (container, streams):
-        resampler = av.AudioResampler(format="fltp")
+        resampler = av.AudioResampler(format=PACKED)
         with contextlib.suppress(av.FFmpegError, ValueError):  # ValueError: the format changes; what was heard counts
             for frame in frames_of(container, streams[index]):
                 for block in resampler.resample(frame):
-                    samples = np.nan_to_num(block.to_ndarray(), posinf=0, neginf=0).clip(-4, 4)  # [channels, n]
+                    samples = np.nan_to_num(channels_of(block), posinf=0, neginf=0).clip(-4, 4)
                     if level is None:
-                        names = [channel.name for channel in block.layout.channels]
+                        names = channel_names(block.layout)
                         level = _Level(np.zeros(len(names)), np.zeros(len(names)), 0.0)
                         heard = np.zeros(len(names))
                     peak = np.abs(samples).max(axis=1, initial=0)
