@@ -15,7 +15,7 @@ import av
 import numpy as np
 
 from contracts import SAMPLE_RATE, SAMPLES_PER_FRAME
-from encoders.audio.tracks import PACKED, SILENCE_PEAK, AudioError, channels_of, choose_track, open_sound
+from encoders.audio.tracks import PACKED, SILENCE_PEAK, AudioError, NoSound, channels_of, choose_track, open_sound
 from encoders.container import decodable, frames_of, reason
 
 if TYPE_CHECKING:
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 __all__ = [
-    "AudioError", "AudioInfo", "audio_blocks", "frame_count", "load_audio", "probe_audio", "sound_delay",
+    "AudioError", "AudioInfo", "NoSound", "audio_blocks", "frame_count", "load_audio", "probe_audio", "sound_delay",
     "sound_remarks",
 ]  # fmt: skip
 
 MIN_SECONDS = 0.2  #: shorter than a syllable
 GAP = 0.05  # s without sound that are kept; less is a clock's rounding, or a lost packet
 LONGEST_GAP = 600.0  # s: beyond it the file's clock is not believed
-BACKWARDS = 1.0  # s: a clock that goes back further has been set anew
+BACKWARDS = 0.2  # s: a clock that goes back further has been set anew
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def audio_blocks(path: str | PathLike[str], rate: int, *, mono: bool = True) -> 
         except (av.FFmpegError, ValueError) as error:
             raise AudioError(f"cannot decode the sound of {path} ({reason(error)}); convert it to WAV") from error
         if not decoded:
-            raise AudioError(f"{path} holds no sound that can be decoded; convert it to WAV")
+            raise NoSound(f"{path} holds no sound that can be decoded; convert it to WAV")
 
 
 def load_audio(path: str | PathLike[str], longest: float | None = None) -> Array:

@@ -40,6 +40,10 @@ class AudioError(ModaError):
     """A recording that cannot be used as speech."""
 
 
+class NoSound(AudioError):
+    """There is a sound track, and nothing in it that can be decoded."""
+
+
 @dataclass(frozen=True)
 class Track:
     """One sound track, and how it becomes mono."""

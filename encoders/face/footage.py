@@ -110,9 +110,9 @@ class Pictures:
         self.remarks: list[str] = []  # once iterated over: what to say of sound and pictures
         try:
             with open_reel(path) as reel:
+                self._heard = heard(path, reel)
                 self.has_audio = reel.has_audio
                 self.expected = round(FPS * reel.seconds)  # 0: the file does not say
-                self._heard = heard(path, reel)
         except (FFmpegError, OSError) as error:
             raise unreadable(path, error) from error
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LONGEST_GAP = 5.0  # s without a picture: beyond it the file's clock is not believed
 NOTED_GAP = 0.5  # s without a picture: beyond it pictures were lost
-BACKWARDS = 1.0  # s: a clock that goes back further has been set anew
+BACKWARDS = 0.2  # s: a clock that goes back further has been set anew
 MOST = 0.75  # of a video: with more lost, there is nothing left to follow
 WIDEST_PIXEL = 4.0  # width over height, or height over width: beyond it the file is not believed
 SQUARE = 0.005  # a pixel that differs less from a square is one

@@ -20,7 +20,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.signal import savgol_filter
 
 from contracts import FPS, KEYPOINT_VERTICES, SAMPLE_RATE, Motion
-from encoders.audio.media import audio_blocks, sound_remarks
+from encoders.audio.media import NoSound, audio_blocks, sound_remarks
 from encoders.container import reason
 from encoders.face.headfit import euler_degrees, fit_head, rotation_matrix
 from encoders.face.landmarker import BLENDSHAPES, FaceLandmarker, Landmarks
@@ -104,10 +104,14 @@ def track_video(path: str | Path, *, progress: Callable[[float], object] | None 
 
 
 def heard(path: Path, reel: Reel) -> tuple[str, ...]:
-    """What to say of the sound of a video, which is tried if there is any. Raises AudioError."""
+    """What to say of the sound of a video, which is tried; an empty track is no sound. Raises AudioError."""
     if not reel.has_audio:
         return ()
-    next(audio_blocks(path, SAMPLE_RATE))
+    try:
+        next(audio_blocks(path, SAMPLE_RATE))
+    except NoSound:
+        reel.has_audio = False
+        return ("the sound track is empty: there is no sound",)
     return sound_remarks(path)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from contracts import SAMPLE_RATE
 from encoders.audio.media import AudioError, load_audio, probe_audio, sound_delay, sound_remarks
+from encoders.face.reel import open_reel
 from tests.media_support import tone, write_channels, write_tracks, write_wav
 
 RATE = 48_000
@@ -124,3 +125,45 @@ def test_sound_in_no_known_format(tmp_path) -> None:
     path.write_bytes(path.read_bytes().replace(b"A_AAC", b"A_XYZ"))
     with pytest.raises(AudioError, match="unknown format; convert it"):
         probe_audio(path)
+
+
+def film(path: Path, late: int = 0) -> Path:
+    """Two seconds in which picture k is of grey 4 k, and the sound grows by .2 a second; the picture comes late by
+    ``late`` frames."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25, options={"g": "15", "bf": "0", "crf": "5"})
+        video.width = video.height = 64
+        video.pix_fmt = "yuv420p"
+        audio = container.add_stream("aac", rate=RATE, layout="mono")
+        samples = (0.1 + 0.2 * np.arange(2 * RATE) / RATE) * tone(2, RATE, 1000) * 2
+        packets = []
+        for k in range(late, 50):
+            picture = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 4 * k, np.uint8), "rgb24")
+            picture.pts, picture.time_base = k, Fraction(1, 25)
+            packets += video.encode(picture)
+        for begin in range(0, len(samples), 1024):
+            frame = av.AudioFrame.from_ndarray(samples[None, begin : begin + 1024].astype(np.float32), "fltp", "mono")
+            frame.sample_rate, frame.pts, frame.time_base = RATE, begin, Fraction(1, RATE)
+            packets += audio.encode(frame)
+        packets += [*video.encode(None), *audio.encode(None)]
+        for packet in sorted((p for p in packets if p.dts is not None), key=lambda p: p.dts * p.time_base):
+            container.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("cut", [0, 0.22, 0.4])
+def test_sound_keeps_its_place_in_a_stream_cut_between_key_pictures(tmp_path, cut) -> None:
+    data = film(tmp_path / "whole.ts").read_bytes()
+    path = tmp_path / "cut.ts"
+    path.write_bytes(data[188 * round(cut * len(data) / 188) :])
+    with open_reel(path) as reel:
+        grey = reel.picture(next(frame for _, frame in reel.frames())).mean()
+    wave = load_audio(path)
+    begun = (np.abs(wave[800:1600]).max() - 0.1) / 0.2 - 0.1  # s, of the first sample, by how loud it is at 0.1 s
+    assert sound_delay(path) == pytest.approx(begun - grey / 4 / 25, abs=0.04)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.mov"])
+@pytest.mark.parametrize("late", [0, 10])
+def test_a_picture_that_comes_late(tmp_path, name, late) -> None:
+    assert sound_delay(film(tmp_path / name, late)) == pytest.approx(-late / 25, abs=0.03)
