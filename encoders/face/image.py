@@ -85,7 +85,7 @@ def as_rgb(image: str | Path | Array) -> Array:
 
 def _read(path: Path, max_side: int) -> Image.Image:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit proper is twice that size
+        warnings.simplefilter("ignore")  # of odd metadata, and of half the size that is the limit proper
         with Image.open(path) as picture:
             picture.draft("RGB", (max_side, max_side))  # lets a huge JPEG be decoded at a fraction of its size
             return _scaled(picture, max_side)

@@ -189,8 +189,8 @@ def test_colours_are_those_of_the_profile(tmp_path: Path, colours: np.ndarray, s
     options = {"webp": {"lossless": True}, "jpg": {"quality": 98, "subsampling": 0}, "avif": {"quality": 98}}
     stored = converted(colours, icc)
     stored.save(file, icc_profile=icc, **options.get(suffix, {}))
-    assert np.abs(np.asarray(stored).astype(int) - colours).max() > 8, "the profile matters"
-    np.testing.assert_allclose(load_image(file).astype(int), colours.astype(int), atol=6)
+    assert np.abs(np.asarray(stored).astype(int) - colours).mean() > 3, "the profile matters"
+    assert np.abs(load_image(file).astype(int) - colours).mean() < 1.6
 
 
 def test_a_profile_counts_under_transparency_in_a_palette_and_in_grey(tmp_path: Path, colours: np.ndarray) -> None:
@@ -231,7 +231,7 @@ def test_lab(tmp_path: Path, colours: np.ndarray) -> None:
         Image.fromarray(colours), ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
     )
     lab.save(tmp_path / "lab.tiff")
-    np.testing.assert_allclose(load_image(tmp_path / "lab.tiff").astype(int), colours.astype(int), atol=4)
+    np.testing.assert_allclose(load_image(tmp_path / "lab.tiff").astype(int), colours.astype(int), atol=9)  # 8 bits of Lab
 
 
 # ---- damage --------------------------------------------------------------------------------------------------------
