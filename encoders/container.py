@@ -31,7 +31,14 @@ class _Nameless:
     """An open file without its name: by that, FFmpeg would take a picture for one of a numbered series."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+        self.read, self.tell = file.read, file.tell
+        self._file = file
+
+    def seek(self, offset: int, whence: int) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):  # to before the beginning, or too far to count: as damaged files ask for
+            return -1
 
 
 @contextmanager

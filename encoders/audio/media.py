@@ -55,7 +55,7 @@ def probe_audio(path: str | PathLike[str]) -> AudioInfo:
     Raises:
         AudioError: missing, a folder, unreadable, empty, or without a sound track.
     """
-    index = choose_track(path).index
+    index = choose_track(path, mix=False).index
     with open_sound(path) as (container, streams):
         seconds = None if container.duration is None else container.duration / av.time_base
         return AudioInfo(streams[index].rate, streams[index].channels, seconds)
@@ -76,12 +76,15 @@ def sound_delay(path: str | PathLike[str]) -> float:
     Raises:
         AudioError: as :func:`probe_audio`.
     """
-    index = choose_track(path).index
-    with open_sound(path) as (container, streams):
-        heard = _first_second(frames_of(container, streams[index]))
-    with open_sound(path) as (container, _):
-        film = next((stream for stream in container.streams.video if decodable(stream)), None)
-        shown = None if film is None else _first_second(frames_of(container, film))
+    index = choose_track(path, mix=False).index
+    try:
+        with open_sound(path) as (container, streams):
+            heard = _first_second(frames_of(container, streams[index]))
+        with open_sound(path) as (container, _):
+            film = next((stream for stream in container.streams.video if decodable(stream)), None)
+            shown = None if film is None else _first_second(frames_of(container, film))
+    except av.FFmpegError as error:
+        raise AudioError(f"cannot decode {path} ({reason(error)}); convert it to MP4") from error
     return 0.0 if heard is None or shown is None else heard - shown
 
 
@@ -99,7 +102,7 @@ def audio_blocks(path: str | PathLike[str], rate: int, *, mono: bool = True) -> 
     Raises:
         AudioError: as :func:`probe_audio`, or when nothing can be decoded.
     """
-    track = choose_track(path)
+    track = choose_track(path, mix=mono)
     with open_sound(path) as (container, streams):
         stream, decoded = streams[track.index], False
         try:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 SILENCE_PEAK = 1e-3  #: -60 dBFS: below it a recording is noise floor, not speech
-SCANNED = 60.0  # s that each channel has to be heard for, before the mix is decided
+RATES = (2_000, 1_000_000)  # Hz: a file that declares another rate is damaged
+SCANNED = 20.0  # s that each channel has to be heard for, before the mix is decided
 CANCELLED = 0.125  # of the louder channel's energy: what the average has less of was lost by opposite signs
 #: How channels of surround sound share in the mix, by FFmpeg's names; those of the other speakers, and of the
 #: subwoofer. Dialogue is in the centre.
@@ -83,14 +84,16 @@ def open_sound(path: str | PathLike[str]) -> Iterator[tuple[av.container.InputCo
             raise AudioError(f"{path} is not a readable recording ({reason(error)}); convert it to WAV") from error
         if not container.streams.audio:
             raise AudioError(f"{path} has no sound track; give a file with speech in it")
-        streams = [stream for stream in container.streams.audio if decodable(stream) and stream.rate]
+        streams = [stream for stream in container.streams.audio if decodable(stream)]
+        streams = [stream for stream in streams if stream.rate and RATES[0] <= stream.rate <= RATES[1]]
         if not streams:
             raise AudioError(f"{path} holds sound in an unknown format; convert it to WAV")
         yield container, streams
 
 
-def choose_track(path: str | PathLike[str]) -> Track:
-    """The track that is heard. A file with a single mono track is not decoded for it.
+def choose_track(path: str | PathLike[str], *, mix: bool = True) -> Track:
+    """The track that is heard. A file with a single track is not decoded for it, if that is mono or ``mix`` is false:
+    then its channels are averaged.
 
     Raises:
         AudioError: as :func:`open_sound`.
@@ -99,8 +102,8 @@ def choose_track(path: str | PathLike[str]) -> Track:
         channels = [stream.channels for stream in streams]
         flagged = [bool(stream.disposition & av.stream.Disposition.default) for stream in streams]
     order = sorted(range(len(channels)), key=lambda index: not flagged[index])  # stable: else the first
-    if channels == [1]:
-        return Track(0, np.ones(1, np.float32))
+    if channels == [1] or (len(channels) == 1 and not mix):
+        return Track(0, np.full(channels[0], 1 / max(channels[0], 1), np.float32))
     for index in order:
         level, names = _listen(path, index)
         if level is not None and level.peak.max() >= SILENCE_PEAK:
