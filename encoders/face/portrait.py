@@ -48,6 +48,7 @@ SHUT_LIDS, NARROW_LIDS = 0.035, 0.081  # OC between the lids; 0.116 is usual
 BORDER = 0.02  # of the picture's shorter side
 CHIN_MARGIN = 0.10  # OC
 MAX_DISAGREEMENT = 0.04  # OC, see mirror_distances: over 100 real and painted faces stay under .03, dogs are at .05
+DIM = 0.85  # light of the second look in the mirror
 HIDDEN_MOUTH = 0.03  # OC, the same of lips and chin alone: see mouth_hidden
 HIDDEN_RATIO = 1.5  # of it to that of the rest of the face: a picture that is all blurred hides nothing
 LYING, STANDING = 60.0, 45.0  # degrees of roll: more is a picture on its side, less an upright one
@@ -274,16 +275,24 @@ def landmark_on_crop(landmarker: FaceLandmarker, image: Array, face: Landmarks) 
 def mirror_distances(landmarker: FaceLandmarker, image: Array, face: Landmarks) -> Array:
     """How far each keypoint is from where it is found in the mirror image, [21] in OC; infinite where nothing is.
 
-    What was trained on faces sees the same face both ways round; in an animal it sees now this, now that. How well
-    the skull fits tells less: it is worse for many a person than for some dogs.
+    What was trained on faces sees the same face both ways round, and in dimmer light; in an animal it sees now this,
+    now that. The worse of two looks counts. How well the skull fits tells less: it is worse for many a person than
+    for some dogs.
     """
     x, y, side = head_crop(face.points, (image.shape[1], image.shape[0]))
     straight = face.points[list(KEYPOINT_VERTICES), :2]
-    distances = [
-        np.linalg.norm(found.points[_MIRRORED, :2] * (-1, 1) + (x + side, y) - straight, axis=1)
-        for found in landmarker.detect(image[y : y + side, x : x + side][:, ::-1])
-    ]
-    return min(distances, key=rms, default=np.full(len(straight), np.inf)) / fit_head(face.points).scale
+    mirror = image[y : y + side, x : x + side][:, ::-1]
+    looks = [
+        min(
+            (
+                np.linalg.norm(found.points[_MIRRORED, :2] * (-1, 1) + (x + side, y) - straight, axis=1)
+                for found in landmarker.detect(seen)
+            ),
+            key=rms, default=np.full(len(straight), np.inf),
+        )
+        for seen in (mirror, (mirror * DIM).astype(np.uint8))
+    ]  # fmt: skip
+    return max(looks, key=rms) / fit_head(face.points).scale
 
 
 def rms(distances: Array) -> float:
