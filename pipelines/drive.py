@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from contracts import Driving, Motion, Region
-from encoders.audio import probe_audio
+from encoders.audio import sound_delay
 from encoders.face import TrackInfo, encode_face, track_video
 from moda import replacing
 from moda.motion import MotionError, save_motion
@@ -68,8 +68,7 @@ def drive_portrait(
     yield Progress("track", 100, 100, warnings=info.warnings)
     sound, delay = None, 0.0
     if info.has_audio:
-        track = probe_audio(video)
-        sound, delay = video, track.start - (track.picture_start or 0.0)
+        sound, delay = video, sound_delay(video)
     claim = None
     if provenance:
         settings: dict[str, Any] = asdict(framing) | {"face": face, "mark": mark, "renderer": renderer}

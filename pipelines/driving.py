@@ -56,8 +56,7 @@ def watch_face(
     rows = np.empty((len(missing), MOTION_DIM), np.float32)
     rows[~missing] = np.concatenate([batch for batch in _motions(renderer, crops())])
     tracks = _bridge(np.concatenate([rows, measures[:, 3:]], axis=1), missing, repeats(np.array(changes)))
-    said = [pictures.damaged] if pictures.damaged else []
-    info = TrackInfo(pictures.has_audio, int(missing.sum()), (*said, *remarks))
+    info = TrackInfo(pictures.has_audio, int(missing.sum()), (*pictures.remarks, *remarks))
     return tracks[:, :MOTION_DIM], tracks[:, MOTION_DIM:], info
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from contracts import FPS, Motion
-from encoders.audio import frame_count, load_audio
+from encoders.audio import frame_count, load_audio, sound_remarks
 from encoders.face import encode_face
 from moda.motion import load_motion, save_motion
 from moda.render import Background, Frame, Framing, Renderer, RenderError, Scene
@@ -134,9 +134,9 @@ def render_motion(
         check_signing()
     saved = load_motion(Path(motion))
     drawn_by = load_renderer(renderer or saved.space, choose_device(device))
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = () if audio is None else sound_remarks(audio)
     if audio is not None and frame_count(len(load_audio(audio))) != len(saved):
-        warnings = (
+        warnings += (
             f"sound and motion differ in length; the video lasts as long as the motion, {len(saved) / FPS:.2f} s",
         )
     yield Progress("face", 0, 100, warnings=warnings)

@@ -13,7 +13,7 @@ import torch
 
 from contracts import EmotionTimeline, SourceFace
 from encoders import parse_emotion
-from encoders.audio import frame_count, load_audio
+from encoders.audio import frame_count, load_audio, sound_remarks
 from encoders.face import encode_face
 from moda.flow import SamplerConfig
 from moda.motion import POSE, TAIL, MotionError, load_motion
@@ -102,7 +102,7 @@ class TalkingHead:
         waveform = audio.waveform if isinstance(audio, Voice) else load_audio(sound)  # [N]
         kept = audio.features if isinstance(audio, Voice) and audio.hearing == options.hearing else None
         speech = kept or self._hear(waveform, options)
-        yield Progress("face", 0, 100)
+        yield Progress("face", 0, 100, warnings=sound_remarks(sound))
         face = portrait if isinstance(portrait, SourceFace) else encode_face(Path(portrait), face=options.face)
         emotion = parse_emotion(options.emotion, face.blendshapes)
         yield Progress("face", 100, 100, warnings=face.warnings)

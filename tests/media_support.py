@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import wave
 from fractions import Fraction
 from pathlib import Path
@@ -41,6 +42,47 @@ def write_sound(path: Path, samples: Array, codec: str, rate: int, layout: str =
         frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+    return path
+
+
+def write_channels(path: Path, channels: Array, rate: int, layout: str, codec: str = "pcm_s16le") -> Path:
+    """Samples [channels, N], each channel its own."""
+    return write_tracks(path, [channels], rate, layout, codec=codec)
+
+
+def write_tracks(
+    path: Path, tracks: list[Array], rate: int, layout: str = "mono", *, default: int | None = None,
+    gap: tuple[int, int] = (0, 0), codec: str = "pcm_s16le",
+) -> Path:  # fmt: skip
+    """Several sound tracks [N] or [channels, N] in one file, ``default`` flagged as such; without the samples of
+    ``gap``, of which the clock knows."""
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream(codec, rate=rate, layout=layout) for _ in tracks]
+        if default is not None:
+            for number, stream in enumerate(streams):
+                stream.disposition = av.stream.Disposition(number == default)
+        block = streams[0].codec_context.frame_size or rate // 10
+        for begin in range(0, tracks[0].shape[-1], block):
+            if gap[0] <= begin < gap[1]:
+                continue
+            for stream, samples in zip(streams, tracks, strict=True):
+                piece = np.atleast_2d(samples)[:, begin : begin + block].astype(np.float32)
+                packed = np.ascontiguousarray(piece.T).reshape(1, -1)  # PyAV crashes on planes of 8 channels
+                frame = av.AudioFrame.from_ndarray(packed, "flt", layout)
+                frame.sample_rate, frame.pts, frame.time_base = rate, begin, Fraction(1, rate)
+                container.mux(stream.encode(frame))
+        for stream in streams:
+            container.mux(stream.encode(None))
+    return path
+
+
+def set_display_matrix(path: Path, a: int, b: int, c: int, d: int) -> Path:
+    """Turn the pictures of an MP4 by the upper left (a b, c d) of its first track's matrix."""
+    data = bytearray(path.read_bytes())
+    matrix = data.index(b"tkhd") + 4 + 4 + 20 + 16  # version and flags, times and id, reserved to volume
+    one = 1 << 16
+    data[matrix : matrix + 36] = struct.pack(">9i", a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
     return path
 
 

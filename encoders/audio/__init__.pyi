@@ -1,13 +1,16 @@
 from . import voices as voices
-from .media import AudioError as AudioError
 from .media import audio_blocks as audio_blocks
 from .media import frame_count as frame_count
 from .media import load_audio as load_audio
 from .media import probe_audio as probe_audio
+from .media import sound_delay as sound_delay
+from .media import sound_remarks as sound_remarks
 from .teachers import Espeak as Espeak
 from .teachers import PhoneReader as PhoneReader
 from .teachers import Segment as Segment
 from .teachers import TeacherError as TeacherError
+from .tracks import AudioError as AudioError
+from .tracks import NoSound as NoSound
 from .train import UNKNOWN as UNKNOWN
 from .train import Speech as Speech
 from .train import TrainConfig as TrainConfig

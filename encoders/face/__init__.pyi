@@ -11,6 +11,7 @@ from .portrait import FaceCandidate as FaceCandidate
 from .portrait import FaceError as FaceError
 from .portrait import encode_face as encode_face
 from .portrait import list_faces as list_faces
+from .reel import VideoUnreadable as VideoUnreadable
 from .reference import reference_landmarks as reference_landmarks
 from .track import BLINK as BLINK
 from .track import BRIDGED as BRIDGED
@@ -19,7 +20,6 @@ from .track import MAX_MISFIT as MAX_MISFIT
 from .track import SHUT_RANGE as SHUT_RANGE
 from .track import SMOOTHING as SMOOTHING
 from .track import TrackInfo as TrackInfo
-from .track import VideoUnreadable as VideoUnreadable
 from .track import check_faces as check_faces
 from .track import hold as hold
 from .track import neutral_keypoints as neutral_keypoints

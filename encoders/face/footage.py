@@ -10,32 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import av
 import cv2
 import numpy as np
 from av.error import FFmpegError
 
-from contracts import BLENDSHAPES, FPS, KEYPOINT_VERTICES, SAMPLE_RATE
-from encoders.audio import audio_blocks
+from contracts import BLENDSHAPES, FPS, KEYPOINT_VERTICES
 from encoders.face.headfit import fit_head
 from encoders.face.landmarker import FaceLandmarker, Landmarks
 from encoders.face.portrait import DOMINANT, INNER_LIPS, MAX_FACES, SAME_FACE, find_faces
-from encoders.face.track import (
-    LONGEST_GAP,
-    MAX_MISFIT,
-    NECK_PIVOT,
-    FaceFollower,
-    VideoError,
-    VideoUnreadable,
-    damaged,
-    open_footage,
-)
+from encoders.face.reel import Reel, VideoError, VideoUnreadable, open_reel
+from encoders.face.track import MAX_MISFIT, NECK_PIVOT, FaceFollower, damaged, heard, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from av.container import InputContainer
-    from av.video.stream import VideoStream
+    import av
 
     from contracts import Array
 
@@ -88,26 +77,25 @@ def watch(path: Path, *, progress: Callable[[float], object] | None = None) -> F
     Raises VideoUnreadable, TooFewPictures or FaceModelError.
     """
     rows: list[dict[str, Array | float]] = []
-    damaged = False
+    broken = False
     try:
-        with open_footage(path) as (container, stream), FaceLandmarker(max_faces=MAX_FACES) as landmarker:
-            fps = float(stream.average_rate or FPS)
-            if fps < SLOWEST:
-                raise TooFewPictures(f"{path.name} has {fps:.3g} pictures a second; {SLOWEST:.0f} are needed")
-            frames = FPS * (container.duration or 0) / av.time_base
-            for row in _look(nearest(_decode(container, stream, path.name)), landmarker):
+        with open_reel(path) as reel, FaceLandmarker(max_faces=MAX_FACES) as landmarker:
+            if reel.rate < SLOWEST:
+                raise TooFewPictures(f"{path.name} has {reel.rate:.3g} pictures a second; {SLOWEST:.0f} are needed")
+            frames = FPS * reel.seconds
+            for row in _look(reel, landmarker):
                 rows.append(row)
                 if progress is not None:
                     progress(min(len(rows) / frames, 1.0) if frames else 0.0)
     except (FFmpegError, OSError) as error:
         if len(rows) < FPS:
-            raise VideoUnreadable(f"{path.name} cannot be read as a video ({error}); convert it to MP4") from error
-        damaged = True
+            raise unreadable(path, error) from error
+        broken = True
     if len(rows) < 2:
         raise VideoUnreadable(f"{path.name} is a still picture, not a video")
     several = np.array([bool(row.pop("several")) for row in rows])
     tracks = {name: np.array([row[name] for row in rows], np.float32) for name in rows[0]}
-    return Footage(**tracks, several=_between_checks(several), fps=fps, damaged=damaged)
+    return Footage(**tracks, several=_between_checks(several), fps=reel.rate, damaged=broken)
 
 
 class Pictures:
@@ -119,30 +107,28 @@ class Pictures:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.damaged: str | None = None  # once iterated over: what to say of a file that ends before it should
+        self.remarks: list[str] = []  # once iterated over: what to say of sound and pictures
         try:
-            with open_footage(path) as (container, _):
-                self.has_audio = bool(container.streams.audio)
-                self.expected = round(FPS * (container.duration or 0) / av.time_base)  # 0: the file does not say
-            if self.has_audio:
-                next(audio_blocks(path, SAMPLE_RATE))
+            with open_reel(path) as reel:
+                self._heard = heard(path, reel)
+                self.has_audio = reel.has_audio
+                self.expected = round(FPS * reel.seconds)  # 0: the file does not say
         except (FFmpegError, OSError) as error:
-            raise self._unreadable(error) from error
+            raise unreadable(path, error) from error
 
     def __iter__(self) -> Iterator[Array]:
         tick = 0
+        self.remarks = [*self._heard]
         try:
-            with open_footage(self.path) as (container, stream):
-                for frame in nearest(_decode(container, stream, self.path.name)):
-                    yield upright(frame)
+            with open_reel(self.path) as reel:
+                for frame in nearest(reel.frames()):
+                    yield reel.picture(frame)
                     tick += 1
         except (FFmpegError, OSError) as error:
             if not tick:
-                raise self._unreadable(error) from error
-            self.damaged = damaged(self.path, tick / FPS)
-
-    def _unreadable(self, error: Exception) -> VideoUnreadable:
-        return VideoUnreadable(f"{self.path.name} cannot be read as a video ({error}); convert it to MP4")
+                raise unreadable(self.path, error) from error
+            self.remarks.append(damaged(self.path, tick / FPS))
+        self.remarks += reel.losses()
 
 
 def follow(pictures: Iterable[Array]) -> Iterator[Array | None]:
@@ -153,11 +139,6 @@ def follow(pictures: Iterable[Array]) -> Iterator[Array | None]:
         for tick, picture in enumerate(pictures):
             face = follower.find(tick / FPS, picture)
             yield None if face is None or fit_head(face.points).rms > MAX_MISFIT else face.points
-
-
-def upright(frame: av.VideoFrame) -> Array:
-    """The picture, uint8 [H, W, 3] RGB."""
-    return np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
 
 
 def nearest(frames: Iterator[tuple[float, Item]]) -> Iterator[Item]:
@@ -174,34 +155,18 @@ def nearest(frames: Iterator[tuple[float, Item]]) -> Iterator[Item]:
         tick += 1
 
 
-def _decode(container: InputContainer, stream: VideoStream, name: str) -> Iterator[tuple[float, av.VideoFrame]]:
-    stream.thread_type = "AUTO"
-    start: float | None = None
-    last = -1.0
-    for frame in container.decode(stream):
-        if frame.pts is None:
-            continue
-        start = frame.time if start is None else start
-        time = frame.time - start
-        if time - last > LONGEST_GAP + 1:
-            raise VideoUnreadable(f"{name} has no picture from second {max(last, 0):.1f} to {time:.1f}")
-        if time > last:
-            last = time
-            yield time, frame
-
-
-def _look(frames: Iterator[av.VideoFrame], landmarker: FaceLandmarker) -> Iterator[dict[str, Array | float]]:
+def _look(reel: Reel, landmarker: FaceLandmarker) -> Iterator[dict[str, Array | float]]:
     follower = FaceFollower(landmarker)
     before: av.VideoFrame | None = None
     image: Array = np.zeros(0)
     thumb: Array = np.zeros(0)
     row: dict[str, Array | float] = {}
-    for tick, frame in enumerate(frames):
+    for tick, frame in enumerate(nearest(reel.frames())):
         if frame is before:  # shown twice, as in 24 pictures a second
             yield row | {"change": 0.0, "face_change": 0.0}
             continue
         earlier, earlier_thumb = image, thumb
-        image = upright(frame)
+        image = reel.picture(frame)
         thumb = cv2.cvtColor(cv2.resize(image, THUMBNAIL, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
         first = before is None or image.shape != earlier.shape
         change = np.inf if first else float(cv2.absdiff(thumb, earlier_thumb).mean())

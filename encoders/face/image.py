@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from contracts import ModaError
+from encoders.face.colours import Colours
 
 if TYPE_CHECKING:
     from contracts import Array
@@ -41,8 +42,9 @@ class ImageTooLarge(ImageError):
 def load_image(path: str | Path, *, max_side: int = MAX_SIDE) -> Array:
     """Read any picture Pillow reads as uint8 [H, W, 3] RGB.
 
-    The EXIF orientation is applied, transparency is flattened onto white, grey and 16-bit pictures become 8-bit RGB,
-    an animation gives its first frame, and a picture longer than ``max_side`` px is scaled down to it.
+    The EXIF orientation is applied, colours become those of sRGB where a profile says what they are, transparency is
+    flattened onto white, grey and 16-bit pictures become 8-bit RGB, an animation gives its first frame, and a picture
+    longer than ``max_side`` px is scaled down to it.
 
     Raises ImageMissing, ImageUnreadable or ImageTooLarge.
     """
@@ -64,8 +66,9 @@ def load_image(path: str | Path, *, max_side: int = MAX_SIDE) -> Array:
         raise ImageTooLarge(f"{path.name} does not fit in memory; scale it down and try again") from error
     except PermissionError as error:
         raise ImageUnreadable(f"{path} may not be read; change its permissions") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:  # Pillow's decoders raise all of these
-        raise ImageUnreadable(f"{path.name} is damaged or cut short ({error}); export it again") from error
+    except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them stumble over
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise ImageUnreadable(f"{path.name} is damaged or cut short ({why}); export it again") from error
 
 
 def as_rgb(image: str | Path | Array) -> Array:
@@ -82,7 +85,7 @@ def as_rgb(image: str | Path | Array) -> Array:
 
 def _read(path: Path, max_side: int) -> Image.Image:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit proper is twice that size
+        warnings.simplefilter("ignore")  # of odd metadata, and of half the size that is the limit proper
         with Image.open(path) as picture:
             picture.draft("RGB", (max_side, max_side))  # lets a huge JPEG be decoded at a fraction of its size
             return _scaled(picture, max_side)
@@ -96,26 +99,38 @@ def _scaled(picture: Image.Image, max_side: int) -> Image.Image:
     width, height = (max(1, round(side * share)) for side in picture.size)
     margin = math.ceil(3 / share) if share < 1 else 0  # rows that the filter sees beyond a strip
     peak = _peak(picture)
+    colours = Colours(picture)
     image = Image.new("RGB", (width, height))
     for top in range(0, height, STRIP):
         bottom = min(top + STRIP, height)
         y0, y1 = (at * picture.height / height for at in (top, bottom))
         first, last = max(math.floor(y0) - margin, 0), min(math.ceil(y1) + margin, picture.height)
-        strip = _flat(picture.crop((0, first, picture.width, last)), peak)
+        strip = _flat(picture.crop((0, first, picture.width, last)), peak, colours)
         box = (0, y0 - first, picture.width, y1 - first)
         image.paste(strip.resize((width, bottom - top), Image.Resampling.LANCZOS, box), (0, top))
-    image.getexif()[_ORIENTATION] = picture.getexif().get(_ORIENTATION, 1)
+    image.getexif()[_ORIENTATION] = _orientation(picture)
     return image
 
 
-def _flat(image: Image.Image, peak: float | None) -> Image.Image:
-    """Any picture as RGB, on white where it is transparent."""
+def _orientation(picture: Image.Image) -> int:
+    """1 to 8, as EXIF counts; 1, upright, where that is damaged."""
+    try:
+        value = picture.getexif().get(_ORIENTATION, 1)
+    except Exception:  # of a damaged EXIF block, which is not needed
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def _flat(image: Image.Image, peak: float | None, colours: Colours) -> Image.Image:
+    """Any picture as RGB of sRGB, on white where it is transparent."""
     if peak is not None:
         image = _to_8_bit(image, peak)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+    if not image.has_transparency_data:
+        return colours.to_srgb(image)
+    image = image.convert("RGBA")
+    opaque = colours.to_srgb(image.convert("RGB")).convert("RGBA")
+    opaque.putalpha(image.getchannel("A"))
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), opaque).convert("RGB")
 
 
 def _peak(picture: Image.Image) -> float | None:

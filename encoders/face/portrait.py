@@ -34,6 +34,7 @@ OVAL = (
     136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
 )  # fmt: skip
 CHIN = 152
+LOWER_FACE = 9  # keypoints 0..8 are lips and chin
 INNER_LIPS = (13, 14)
 LIDS = ((159, 145), (386, 374))  # upper, lower; right and left eye
 _OTHER_SIDE = {a: b for pair in MIRRORED_VERTICES for a, b in (pair, pair[::-1])}
@@ -46,7 +47,16 @@ MAX_GAP, OPEN_GAP = 0.45, 0.20  # OC between the inner lips
 SHUT_LIDS, NARROW_LIDS = 0.035, 0.081  # OC between the lids; 0.116 is usual
 BORDER = 0.02  # of the picture's shorter side
 CHIN_MARGIN = 0.10  # OC
-MAX_DISAGREEMENT = 0.04  # OC, see mirror_disagreement: over 100 real and painted faces stay under .03, dogs are at .05
+MAX_DISAGREEMENT = 0.04  # OC, see mirror_distances: over 100 real and painted faces stay under .03, dogs are at .05
+DIM = 0.85  # light of the second look in the mirror
+HIDDEN_MOUTH = 0.03  # OC, the same of lips and chin alone: see mouth_hidden
+HIDDEN_RATIO = 1.5  # of it to that of the rest of the face: a picture that is all blurred hides nothing
+LYING, STANDING = 60.0, 45.0  # degrees of roll: more is a picture on its side, less an upright one
+TURNS = {
+    1: "lies on its side; turn the picture by 90 degrees counter-clockwise",
+    2: "is upside down; turn the picture by 180 degrees",
+    3: "lies on its side; turn the picture by 90 degrees clockwise",
+}  # by quarter turns, counter-clockwise
 IMPLAUSIBLE = 0.08  # OC, rms of the skull vertices: with more, a face found in a tile is taken for an accident
 
 
@@ -125,10 +135,16 @@ def encode_face(image: str | Path | Array, *, face: int | None = None) -> Source
     rgb = as_rgb(image)
     with FaceLandmarker(max_faces=MAX_FACES) as landmarker:
         faces = find_faces(landmarker, rgb)
+        if not faces:
+            check_upright(landmarker, rgb)
         found = choose_face(faces, face)
-        disagreement = mirror_disagreement(landmarker, rgb, found)
-    fit = fit_head(found.points)
+        distances = mirror_distances(landmarker, rgb, found)
+        disagreement, fit = rms(distances), fit_head(found.points)
+        if disagreement > MAX_DISAGREEMENT or abs(fit.pose[2]) > LYING:
+            check_upright(landmarker, rgb)
     warnings = check_face(found.points, fit, (rgb.shape[1], rgb.shape[0]), disagreement)
+    if mouth_hidden(distances):
+        warnings += ("the mouth seems to be covered, or is hard to see: it may look odd when it moves",)
     return SourceFace(
         image=rgb,
         crop=head_crop(found.points, (rgb.shape[1], rgb.shape[0])),
@@ -192,7 +208,7 @@ def check_face(points: Array, fit: HeadFit, image_size: tuple[int, int], disagre
     """Refuse a face that cannot be animated well, and list what is wrong with one that can.
 
     ``points`` are the landmarks [478, 3] px, ``image_size`` is (width, height) px, ``disagreement`` is that of
-    :func:`mirror_disagreement`.
+    :func:`mirror_distances`, rms.
 
     Raises FaceTooSmall, FaceCutOff, FaceTurned or MouthTooOpen.
     """
@@ -256,20 +272,52 @@ def landmark_on_crop(landmarker: FaceLandmarker, image: Array, face: Landmarks) 
     return best if best is not None and face.overlap(best) > SAME_FACE else None
 
 
-def mirror_disagreement(landmarker: FaceLandmarker, image: Array, face: Landmarks) -> float:
-    """How far the keypoints are from where they are found in the mirror image, rms in OC.
+def mirror_distances(landmarker: FaceLandmarker, image: Array, face: Landmarks) -> Array:
+    """How far each keypoint is from where it is found in the mirror image, [21] in OC; infinite where nothing is.
 
-    What was trained on faces sees the same face both ways round; in an animal it sees now this, now that. How well
-    the skull fits tells less: it is worse for many a person than for some dogs.
+    What was trained on faces sees the same face both ways round, and in dimmer light; in an animal it sees now this,
+    now that. The worse of two looks counts. How well the skull fits tells less: it is worse for many a person than
+    for some dogs.
     """
     x, y, side = head_crop(face.points, (image.shape[1], image.shape[0]))
     straight = face.points[list(KEYPOINT_VERTICES), :2]
-    distances = [
-        np.linalg.norm(found.points[_MIRRORED, :2] * (-1, 1) + (x + side, y) - straight, axis=1)
-        for found in landmarker.detect(image[y : y + side, x : x + side][:, ::-1])
-    ]
-    rms = min((float(np.sqrt((distance**2).mean())) for distance in distances), default=np.inf)
-    return rms / fit_head(face.points).scale
+    mirror = image[y : y + side, x : x + side][:, ::-1]
+    looks = [
+        min(
+            (
+                np.linalg.norm(found.points[_MIRRORED, :2] * (-1, 1) + (x + side, y) - straight, axis=1)
+                for found in landmarker.detect(seen)
+            ),
+            key=rms, default=np.full(len(straight), np.inf),
+        )
+        for seen in (mirror, (mirror * DIM).astype(np.uint8))
+    ]  # fmt: skip
+    return max(looks, key=rms) / fit_head(face.points).scale
+
+
+def rms(distances: Array) -> float:
+    return float(np.sqrt((distances**2).mean()))
+
+
+def mouth_hidden(distances: Array) -> bool:
+    """Whether there seems to be something over the mouth, by :func:`mirror_distances`.
+
+    Landmarks of a mouth that is not to be seen are guessed, and guessed differently in the mirror. Of 22 portraits
+    none is taken for one with a hidden mouth, and about 6 in 10 are once a mask, a hand or a microphone is painted on.
+    """
+    mouth, rest = rms(distances[:LOWER_FACE]), rms(distances[LOWER_FACE:])
+    return bool(np.isfinite(mouth)) and mouth > HIDDEN_MOUTH and mouth > HIDDEN_RATIO * rest
+
+
+def check_upright(landmarker: FaceLandmarker, image: Array) -> None:
+    """Refuse a picture that shows a face only, or better, once it is turned. Raises FaceTurned."""
+    for turns, how in TURNS.items():
+        turned = np.ascontiguousarray(np.rot90(image, turns))
+        face = max(find_faces(landmarker, turned, tiles=False), key=lambda face: face.area, default=None)
+        if face is None or abs(fit_head(face.points).pose[2]) > STANDING:
+            continue
+        if rms(mirror_distances(landmarker, turned, face)) <= MAX_DISAGREEMENT:
+            raise FaceTurned(f"the face {how}")
 
 
 def _distinct(faces: list[Landmarks]) -> list[Landmarks]:

@@ -9,53 +9,37 @@ training motion are expressed with.
 from __future__ import annotations
 
 import math
-import os
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import av
 import cv2
 import numpy as np
 from av.error import FFmpegError
-from av.stream import Disposition
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import savgol_filter
 
-from contracts import (
-    BLENDSHAPES,
-    FPS,
-    KEYPOINT_VERTICES,
-    LOWER_LIP,
-    MOTION_DIM,
-    SAMPLE_RATE,
-    UPPER_LIP,
-    ModaError,
-    Motion,
-)
-from encoders.audio import audio_blocks
+from contracts import BLENDSHAPES, FPS, KEYPOINT_VERTICES, LOWER_LIP, MOTION_DIM, SAMPLE_RATE, UPPER_LIP, Motion
+from encoders.audio import NoSound, audio_blocks, sound_remarks
+from encoders.container import reason
 from encoders.face.headfit import euler_degrees, fit_head, rotation_matrix
 from encoders.face.landmarker import FaceLandmarker, Landmarks
 from encoders.face.portrait import MAX_FACES, find_faces, landmark_on_crop
+from encoders.face.reel import MOST, Reel, VideoError, VideoUnreadable, open_reel
 from encoders.identity import shut_lips
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from av.container import InputContainer
-    from av.video.stream import VideoStream
-
     from contracts import Array
 
 NECK_PIVOT = np.array([0.0, -0.56, -0.67])  # OC, head frame
 SKULL_CENTRE = np.array([0.0, 0.40, 0.35])  # OC, head frame: of the fitted vertices, so where it is seen is known best
-ONLY_FILES = {"protocol_whitelist": "file"}  # a playlist must not make us fetch what it names
 DENSEST = 1 / 30  # s: frames that follow closer than this are not tracked
 REPEAT = 0.2  # of the change of picture before and after: what changes less repeats the picture
 FILLED = 0.03  # of the pictures repeated: fewer are a person who keeps still for a moment
-LONGEST_GAP = 5.0  # s without a picture: beyond it the file's clock is not believed
 MAX_MISFIT = 0.095  # OC, rms of the skull vertices: above, the landmarks are not believed
+PATCHY = 0.25  # of the frames: with more bridged, one should know
 BRIDGED = 3  # frames: longer gaps are held, not interpolated
 SEARCH_EVERY = 1.0  # s between searches for small faces, which are slow, while there is no face
 SHUT_RANGE = 0.006  # OC: gaps this near to the third percentile count as shut
@@ -66,18 +50,6 @@ FRONTAL = 15.0  # degrees from the median pose
 SMOOTHING = (5, 2)  # Savitzky-Golay window (frames) and order
 NOISE_OC, NOISE_DEGREES = 0.004, 0.3  # of one landmarked picture: what departs further from the smooth is movement
 SCALE_SIGMA = 0.2 * FPS  # frames: a Gaussian about half a second wide, as the mouth leaks into scale
-
-
-class VideoError(ModaError):
-    """A driving video cannot be used."""
-
-
-class VideoMissing(VideoError):
-    """There is no such file."""
-
-
-class VideoUnreadable(VideoError):
-    """The file has no video in it, or is damaged."""
 
 
 class NoFaceInVideo(VideoError):
@@ -109,46 +81,42 @@ def track_video(path: str | Path, *, progress: Callable[[float], object] | None 
     samples: list[Array] = []
     warnings: list[str] = []
     try:
-        with open_footage(path) as (container, stream), FaceLandmarker(max_faces=MAX_FACES) as landmarker:
-            has_audio = bool(container.streams.audio)
-            if has_audio:
-                next(audio_blocks(path, SAMPLE_RATE))
-            seconds = (container.duration or 0) / av.time_base
-            for time, change, sample in _track(_frames(container, stream), landmarker):
-                if times and time - times[-1] > LONGEST_GAP:
-                    raise VideoUnreadable(
-                        f"{path.name} has no picture from second {times[-1]:.1f} to {time:.1f}; convert it to MP4"
-                    )
+        with open_reel(path) as reel, FaceLandmarker(max_faces=MAX_FACES) as landmarker:
+            warnings += heard(path, reel)
+            for time, change, sample in _track(_sparse(reel), landmarker):
                 times.append(time)
                 changes.append(change)
                 samples.append(sample)
                 if progress is not None:
-                    progress(min(time / seconds, 1.0) if seconds else 0.0)
+                    progress(min(time / reel.seconds, 1.0) if reel.seconds else 0.0)
     except (FFmpegError, OSError) as error:
         if not samples:
-            raise VideoUnreadable(f"{path.name} cannot be read as a video ({error}); convert it to MP4") from error
+            raise unreadable(path, error) from error
         warnings.append(damaged(path, times[-1]))
+    warnings += reel.losses()
     if len(samples) < 2:
         raise VideoUnreadable(f"{path.name} is a still picture, not a video; name a video that shows a face")
     fresh = ~repeats(np.array(changes))
     tracks, missing = _resample(np.array(times)[fresh], np.stack(samples)[fresh])
     warnings += check_faces(path, missing)
     motion = Motion(_relative(hold(tracks, missing), missing))
-    return motion, TrackInfo(has_audio, int(missing.sum()), tuple(warnings))
+    return motion, TrackInfo(reel.has_audio, int(missing.sum()), tuple(warnings))
 
 
-@contextmanager
-def open_footage(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The file and the stream of its pictures. Raises VideoMissing, VideoUnreadable, FFmpegError or OSError."""
-    if os.path.isdir(path):  # not path.is_dir, which raises where the name is too long
-        raise VideoMissing(f"{path} is a folder; name one video file in it")
-    if not os.path.isfile(path):
-        raise VideoMissing(f"there is no video {path}; check the path")
-    with av.open(str(path), options=ONLY_FILES) as container:
-        stream = next((s for s in container.streams.video if not s.disposition & Disposition.attached_pic), None)
-        if stream is None:
-            raise VideoUnreadable(f"{path.name} has no picture in it; name a video that shows a face")
-        yield container, stream
+def heard(path: Path, reel: Reel) -> tuple[str, ...]:
+    """What to say of the sound of a video, which is tried; an empty track is no sound. Raises AudioError."""
+    if not reel.has_audio:
+        return ()
+    try:
+        next(audio_blocks(path, SAMPLE_RATE))
+    except NoSound:
+        reel.has_audio = False
+        return ("the sound track is empty: there is no sound",)
+    return sound_remarks(path)
+
+
+def unreadable(path: Path, error: Exception) -> VideoUnreadable:
+    return VideoUnreadable(f"{path.name} cannot be read as a video ({reason(error)}); convert it to MP4")
 
 
 def damaged(path: Path, second: float) -> str:
@@ -157,26 +125,24 @@ def damaged(path: Path, second: float) -> str:
 
 
 def check_faces(path: Path, missing: Array) -> list[str]:
-    """What to say of the frames in which no face is, bool [T]. Raises NoFaceInVideo if that is all."""
+    """What to say of the frames in which no face is, bool [T]. Raises NoFaceInVideo if that is most of them."""
     if missing.all():
         raise NoFaceInVideo(f"no face was found in {path.name}; use a video that shows one face from the front")
-    if max(map(len, _runs(missing)), default=0) <= BRIDGED:
-        return []
-    return [f"no face in {missing.sum()} of {len(missing)} frames: the motion is held there"]
+    said = f"no face in {missing.sum()} of {len(missing)} frames"
+    if missing.mean() > MOST:
+        raise NoFaceInVideo(f"{path.name}: {said}; use a video that shows one face from the front")
+    if max(map(len, _runs(missing)), default=0) > BRIDGED:
+        return [f"{said}: the motion is held there"]
+    return [f"{said}: the motion is bridged there"] if missing.mean() > PATCHY else []
 
 
-def _frames(container: InputContainer, stream: VideoStream) -> Iterator[tuple[float, Array]]:
-    """Second and picture, uint8 [H, W, 3] RGB upright, of every frame that is to be tracked."""
-    stream.thread_type = "AUTO"
-    start: float | None = None
+def _sparse(reel: Reel) -> Iterator[tuple[float, Array]]:
+    """Second and picture, uint8 [H, W, 3] RGB, of every frame that is to be tracked."""
     last = -math.inf
-    for frame in container.decode(stream):
-        if frame.pts is None:
-            continue
-        start = frame.time if start is None else start
-        if frame.time - last >= DENSEST - 1e-3:
-            last = frame.time
-            yield frame.time - start, np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+    for time, frame in reel.frames():
+        if time - last >= DENSEST - 1e-3:
+            last = time
+            yield time, reel.picture(frame)
 
 
 def _track(frames: Iterator[tuple[float, Array]], landmarker: FaceLandmarker) -> Iterator[tuple[float, float, Array]]:
@@ -312,7 +278,10 @@ def neutral_keypoints(keypoints: Array, blink: Array) -> Array:
     and brows those of the frames with the most open eyes.
     """
     gap = keypoints[:, UPPER_LIP, 1] - keypoints[:, LOWER_LIP, 1]
-    shut = np.abs(gap - np.percentile(gap, 3)) <= SHUT_RANGE
+    lowest = np.percentile(gap, 3)
+    shut = np.abs(gap - lowest) <= SHUT_RANGE
+    if not shut.any():  # in a short clip the percentile lies between two frames
+        shut = gap <= lowest
     awake = blink <= np.percentile(blink, 60)
     mouth, eyes = np.median(keypoints[shut], 0), np.median(keypoints[awake], 0)
     return shut_lips(np.concatenate([mouth[:MOUTH], eyes[MOUTH:]]))

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from contracts import EMOTIONS, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, ModaError
-from encoders.audio import AudioEncoder, load_audio, probe_audio
+from encoders.audio import AudioEncoder, load_audio, sound_delay
 from encoders.face import FaceModelError, watch
 from moda import replacing
 from pipelines.training.stats import statistics
@@ -241,8 +241,7 @@ def with_sound(take: Take, waveform: Array, lag: int) -> tuple[Take, Array] | No
 
 def _waveform(path: Path) -> Array:
     """The sound at 16 kHz, beginning with the first picture."""
-    waveform, info = load_audio(path), probe_audio(path)
-    late = round((info.start - (info.picture_start or 0.0)) * SAMPLE_RATE)
+    waveform, late = load_audio(path), round(sound_delay(path) * SAMPLE_RATE)
     return np.pad(waveform, (late, 0)) if late > 0 else waveform[-late:]
 
 

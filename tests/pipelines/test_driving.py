@@ -17,7 +17,8 @@ from contracts import FPS, SAMPLE_RATE, Driving, Motion, Region
 from encoders.audio.media import load_audio
 from encoders.face.footage import follow
 from encoders.face.portrait import encode_face
-from encoders.face.track import NoFaceInVideo, TrackInfo, VideoMissing, VideoUnreadable
+from encoders.face.reel import VideoMissing, VideoUnreadable
+from encoders.face.track import NoFaceInVideo, TrackInfo
 from moda.motion.layout import EXPRESSION, ROTATION, SCALE, TRANSLATION, MotionError
 from moda.motion.layout import EYE_KEYPOINTS as EYES
 from moda.motion.layout import LIP_KEYPOINTS as LIPS

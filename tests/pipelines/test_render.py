@@ -13,7 +13,8 @@ from contracts import FPS, SAMPLE_RATE, Motion
 from encoders.audio.media import AudioError, load_audio
 from encoders.face.image import load_image
 from encoders.face.portrait import NoSuchFace, encode_face
-from encoders.face.track import NoFaceInVideo, VideoMissing
+from encoders.face.reel import VideoMissing
+from encoders.face.track import NoFaceInVideo
 from moda.motion.layout import MotionError
 from moda.motion.saved import load_motion, save_motion
 from moda.render import Framing, MeshRenderer, RenderError

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
-from encoders.face.image import ImageMissing, ImageTooLarge, ImageUnreadable, load_image
+from encoders.face.image import ImageError, ImageMissing, ImageTooLarge, ImageUnreadable, load_image
 
 
 @pytest.fixture
@@ -127,3 +129,143 @@ def test_pictures_cut_short(tmp_path: Path, suffix: str, share: float) -> None:
     file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
     with pytest.raises(ImageUnreadable, match=r"half\."):
         load_image(file)
+
+
+# ---- colour profiles -----------------------------------------------------------------------------------------------
+
+#: Red, green and blue of colour spaces in XYZ of the profile connection space (D50).
+SPACES = {
+    "Display P3": ((0.51512, 0.2412, -0.00105), (0.29198, 0.69225, 0.04189), (0.1571, 0.06657, 0.78407)),
+    "Adobe RGB": ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457)),
+    "swapped": ((0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.7141), (0.43607, 0.22249, 0.01392)),
+}
+
+
+def profile(space: str, grey: bool = False) -> bytes:
+    """An ICC profile of version 2 with a gamma of 2.2, by the ICC's specification."""
+
+    def fixed(*values: float) -> bytes:
+        return struct.pack(f">{len(values)}i", *(round(value * 65536) for value in values))
+
+    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(2.2 * 256))
+    white = (0.9642, 1.0, 0.8249)
+    tags = {
+        b"desc": b"desc" + bytes(4) + struct.pack(">I", 5) + b"test\0" + bytes(78),
+        b"wtpt": b"XYZ " + bytes(4) + fixed(*white),
+    }
+    if grey:
+        tags[b"kTRC"] = curve
+    else:
+        for letter, column in zip(b"rgb", SPACES[space], strict=True):
+            tags[bytes([letter]) + b"XYZ"] = b"XYZ " + bytes(4) + fixed(*column)
+            tags[bytes([letter]) + b"TRC"] = curve
+    start, table, body = 132 + 12 * len(tags), struct.pack(">I", len(tags)), b""
+    for name, data in tags.items():
+        data += bytes(-len(data) % 4)
+        table += name + struct.pack(">II", start + len(body), len(data))
+        body += data
+    header = struct.pack(">I4sI", start + len(body), b"test", 0x02400000) + b"mntr" + (b"GRAY" if grey else b"RGB ")
+    header += b"XYZ " + struct.pack(">6H", 2024, 1, 1, 0, 0, 0) + b"acsp" + bytes(28) + fixed(*white)
+    return header + bytes(128 - len(header)) + table + body
+
+
+@pytest.fixture
+def colours() -> np.ndarray:
+    """uint8 [40, 60, 3]: muted colours, which every space holds."""
+    red, green = np.meshgrid(np.linspace(60, 190, 60), np.linspace(60, 190, 40))
+    return np.stack([red, green, np.full_like(red, 110)], 2).astype(np.uint8)
+
+
+def converted(colours: np.ndarray, icc: bytes) -> Image.Image:
+    into = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+    return ImageCms.profileToProfile(Image.fromarray(colours), ImageCms.createProfile("sRGB"), into)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff", "webp", "jpg", "avif"])
+@pytest.mark.parametrize("space", SPACES)
+def test_colours_are_those_of_the_profile(tmp_path: Path, colours: np.ndarray, space: str, suffix: str) -> None:
+    icc = profile(space)
+    file = tmp_path / f"wide.{suffix}"
+    options = {"webp": {"lossless": True}, "jpg": {"quality": 98, "subsampling": 0}, "avif": {"quality": 98}}
+    stored = converted(colours, icc)
+    stored.save(file, icc_profile=icc, **options.get(suffix, {}))
+    assert np.abs(np.asarray(stored).astype(int) - colours).mean() > 3, "the profile matters"
+    assert np.abs(load_image(file).astype(int) - colours).mean() < 1.6
+
+
+def test_a_profile_counts_under_transparency_in_a_palette_and_in_grey(tmp_path: Path, colours: np.ndarray) -> None:
+    icc = profile("swapped")
+    stored = converted(colours, icc)
+    cutout = stored.convert("RGBA")
+    cutout.putalpha(Image.fromarray(np.tile(np.repeat(np.uint8([255, 0]), 30), (40, 1))))
+    cutout.save(tmp_path / "cutout.png", icc_profile=icc)
+    image = load_image(tmp_path / "cutout.png")
+    np.testing.assert_allclose(image[:, :30].astype(int), colours[:, :30].astype(int), atol=3)
+    assert (image[:, 30:] == 255).all()
+    stored.quantize(256).save(tmp_path / "palette.png", icc_profile=icc)
+    np.testing.assert_allclose(load_image(tmp_path / "palette.png").astype(int), colours.astype(int), atol=14)
+    ramp = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (16, 1))
+    for deep in (False, True):
+        picture = Image.fromarray(ramp.astype(np.uint16) * 257 if deep else ramp)
+        picture.save(tmp_path / "grey.png", icc_profile=profile("", grey=True))
+        grey = load_image(tmp_path / "grey.png").astype(int)
+        linear = (ramp[0] / 255) ** 2.2
+        expected = 255 * np.where(linear < 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+        np.testing.assert_allclose(grey[0, :, 0], expected, atol=2)
+        assert (grey[..., 0] == grey[..., 1]).all() and (grey[..., 0] == grey[..., 2]).all()
+
+
+@pytest.mark.parametrize("icc", ["srgb", "broken", "empty", "of grey", "cut"])
+def test_a_profile_that_says_nothing_changes_nothing(tmp_path: Path, gradient: np.ndarray, icc: str) -> None:
+    data = {
+        "srgb": ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(),
+        "broken": b"no profile at all" * 20, "empty": b"", "of grey": profile("", grey=True),
+        "cut": profile("Display P3")[:200],
+    }[icc]  # fmt: skip
+    Image.fromarray(gradient).save(tmp_path / "plain.png", icc_profile=data)
+    np.testing.assert_array_equal(load_image(tmp_path / "plain.png"), gradient)
+
+
+def test_lab(tmp_path: Path, colours: np.ndarray) -> None:
+    lab = ImageCms.profileToProfile(
+        Image.fromarray(colours), ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
+    )
+    lab.save(tmp_path / "lab.tiff")
+    image = load_image(tmp_path / "lab.tiff").astype(int)
+    np.testing.assert_allclose(image, colours.astype(int), atol=9)  # 8 bits of Lab are coarse
+
+
+# ---- damage --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["avif", "webp", "png", "jpg", "tiff", "gif", "bmp", "ico", "jp2", "tga", "pcx"])
+def test_damage_of_any_kind_is_one_line_or_a_picture(tmp_path: Path, suffix: str) -> None:
+    chance = np.random.default_rng(3)
+    Image.fromarray(chance.integers(0, 255, (64, 64, 3), np.uint8)).save(tmp_path / f"whole.{suffix}")
+    data = np.frombuffer((tmp_path / f"whole.{suffix}").read_bytes(), np.uint8)
+    refused = 0
+    for _ in range(40):
+        broken = data.copy()
+        at = chance.integers(0, min(len(data), 400), 4)
+        broken[at] = chance.integers(0, 256, len(at), np.uint8)
+        (tmp_path / f"odd.{suffix}").write_bytes(broken.tobytes()[: chance.integers(len(data) // 2, len(data) + 1)])
+        try:
+            assert load_image(tmp_path / f"odd.{suffix}").ndim == 3
+        except ImageError as error:
+            refused += 1
+            assert "\n" not in str(error) and ";" in str(error)
+    assert refused > 0
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"Exif\0\0no tiff", b"Exif\0\0"])
+def test_a_damaged_exif_block_is_ignored(tmp_path: Path, gradient: np.ndarray, exif: bytes) -> None:
+    Image.fromarray(gradient).save(tmp_path / "odd.jpg", exif=exif, quality=95)
+    assert load_image(tmp_path / "odd.jpg").shape == (40, 60, 3)
+
+
+def test_an_animation_gives_its_first_frame(tmp_path: Path, gradient: np.ndarray) -> None:
+    first, second = Image.fromarray(gradient), Image.fromarray(255 - gradient)
+    for suffix in ("webp", "png", "avif"):
+        options = {"lossless": True} if suffix == "webp" else {}
+        first.save(tmp_path / f"a.{suffix}", save_all=True, append_images=[second], **options)
+        assert np.abs(load_image(tmp_path / f"a.{suffix}").astype(int) - gradient).mean() < 6

@@ -19,6 +19,7 @@ from encoders.face.image import ImageError, load_image
 from encoders.face.landmarker import FaceLandmarker
 from encoders.face.model_file import FaceModelError, canonical_vertices, load_model
 from encoders.face.portrait import (
+    LOWER_FACE,
     MAX_DISAGREEMENT,
     OVAL,
     FaceCutOff,
@@ -32,7 +33,9 @@ from encoders.face.portrait import (
     encode_face,
     head_crop,
     list_faces,
-    mirror_disagreement,
+    mirror_distances,
+    mouth_hidden,
+    rms,
 )
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -294,10 +297,39 @@ def test_what_looks_different_in_a_mirror_may_not_be_human(picture: np.ndarray, 
     assert not any("human" in warning for warning in face.warnings)
     with FaceLandmarker() as landmarker:
         (found,) = landmarker.detect(picture)
-        assert mirror_disagreement(landmarker, picture, found) < 0.03
+        assert rms(mirror_distances(landmarker, picture, found)) < 0.03
         elsewhere = found.moved(0.05 * face.fit_scale, 0)
-        assert mirror_disagreement(landmarker, picture, elsewhere) > MAX_DISAGREEMENT
-        assert mirror_disagreement(landmarker, np.zeros_like(picture), found) == np.inf
+        assert rms(mirror_distances(landmarker, picture, elsewhere)) > MAX_DISAGREEMENT
+        assert rms(mirror_distances(landmarker, np.zeros_like(picture), found)) == np.inf
+
+
+@pytest.mark.parametrize(
+    ("turns", "says"), [(1, "90 degrees clockwise"), (2, "180 degrees"), (3, "90 degrees counter-clockwise")]
+)
+def test_a_face_that_is_not_upright_is_refused_with_the_way_to_turn_it(
+    picture: np.ndarray, turns: int, says: str
+) -> None:
+    with pytest.raises(FaceTurned, match=f"turn the picture by {says}"):
+        encode_face(np.rot90(picture, turns))
+
+
+def test_something_over_the_mouth_is_warned_of(picture: np.ndarray, face: SourceFace) -> None:
+    assert not any("covered" in warning for warning in face.warnings)
+    x, y = face.landmarks[13, :2].round().astype(int)
+    axes = (round(0.85 * face.fit_scale), round(0.6 * face.fit_scale))
+    for colour in ((120, 160, 220), (235, 235, 235), (25, 25, 28)):
+        masked = cv2.ellipse(picture.copy(), (int(x), int(y)), axes, 0, 0, 360, colour, -1)
+        assert any("mouth seems to be covered" in warning for warning in encode_face(masked).warnings)
+
+
+def test_a_mouth_is_hidden_where_it_is_guessed_and_the_rest_is_not() -> None:
+    distances = np.full(21, 0.01)
+    assert not mouth_hidden(distances)
+    distances[:LOWER_FACE] = 0.05
+    assert mouth_hidden(distances)
+    distances[LOWER_FACE:] = 0.04
+    assert not mouth_hidden(distances), "a blurred picture"
+    assert not mouth_hidden(np.full(21, np.inf))
 
 
 def test_arrays_that_are_no_pictures() -> None:

@@ -15,6 +15,7 @@ from contracts import Motion
 from encoders.audio.media import AudioError
 from encoders.face.headfit import euler_degrees, rotation_matrix
 from encoders.face.image import load_image
+from encoders.face.reel import VideoMissing, VideoUnreadable
 from encoders.face.track import (
     CHANNELS,
     MOUTH,
@@ -22,14 +23,14 @@ from encoders.face.track import (
     SKULL_CENTRE,
     NoFaceInVideo,
     TrackInfo,
-    VideoMissing,
-    VideoUnreadable,
     _relative,
     _smooth,
+    check_faces,
     neutral_keypoints,
     repeats,
     track_video,
 )
+from tests.media_support import set_display_matrix
 
 PORTRAIT = Path(__file__).resolve().parents[3] / "examples" / "portrait.jpg"
 SIDE = 320
@@ -289,3 +290,49 @@ def test_neutral_is_shut_and_open_eyed() -> None:
     neutral = neutral_keypoints(keypoints, blink)
     assert neutral[2, 1] - neutral[3, 1] == pytest.approx(0.004)
     assert np.abs(neutral[MOUTH:]).max() < 1e-3
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 20, 50])
+def test_neutral_of_a_mouth_that_is_never_quite_shut(count: int) -> None:
+    """Of few frames, or of a mouth that is shut for an instant, none is near the third percentile."""
+    keypoints = np.zeros((count, 21, 3))
+    keypoints[:, 3, 1] = -0.3
+    keypoints[0, 3, 1] = -0.05
+    neutral = neutral_keypoints(keypoints, np.zeros(count))
+    assert np.isfinite(neutral).all()
+    assert neutral[2, 1] - neutral[3, 1] == pytest.approx(0.004)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_clip_of_a_few_frames(tmp_path: Path, count: int) -> None:
+    motion, _ = track_video(write_video(tmp_path / "short.mp4", [view(2.0 * k) for k in range(count)]))
+    assert len(motion) == count and np.isfinite(motion.frames).all()
+
+
+def test_what_is_not_found_is_told_and_most_of_it_refused() -> None:
+    path = Path("film.mp4")
+    assert check_faces(path, np.arange(40) % 10 == 0) == []
+    (remark,) = check_faces(path, np.arange(40) % 2 == 0)
+    assert remark == "no face in 20 of 40 frames: the motion is bridged there"
+    with pytest.raises(NoFaceInVideo, match=r"film\.mp4: no face in 48 of 50 frames; use a video"):
+        check_faces(path, np.arange(50) > 1)
+
+
+def test_a_mirror_matrix_mirrors_the_motion_back(tmp_path: Path) -> None:
+    """Front cameras store the mirror image, with a matrix that undoes it."""
+    path = write_video(tmp_path / "selfie.mp4", [view(0.8 * k)[:, ::-1] for k in range(10)])
+    motion, info = track_video(set_display_matrix(path, -1, 0, 0, 1))
+    assert info.missing == 0
+    assert motion.frames[-1, 69] - motion.frames[0, 69] == pytest.approx(7.2, abs=1)
+
+
+def test_an_empty_sound_track_is_no_sound(tmp_path: Path) -> None:
+    path = tmp_path / "muted.mkv"
+    with av.open(str(path), "w") as container:
+        video, _ = container.add_stream("libx264", rate=25), container.add_stream("pcm_s16le", rate=16000)
+        video.width, video.height, video.pix_fmt = SIDE, SIDE, "yuv420p"
+        for _ in range(4):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(view(), "rgb24")))
+        container.mux(video.encode(None))
+    _, info = track_video(path)
+    assert info == TrackInfo(has_audio=False, missing=0, warnings=("the sound track is empty: there is no sound",))
