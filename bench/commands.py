@@ -30,7 +30,7 @@ import numpy as np
 from figures import VIDEOS, Figure, draw, exact_frames, faces, files, meant, prepare, report, some, still, tracked
 
 from encoders.face.headfit import HeadFit, fit_head
-from encoders.face.landmarker import FaceLandmarker
+from encoders.face.landmarks.landmarker import FaceLandmarker
 from moda.motion.layout import EXPRESSION, PITCH
 from pipelines.evaluation.metrics import correlation
 

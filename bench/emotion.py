@@ -28,7 +28,7 @@ from scipy.stats import spearmanr
 from contracts import EMOTIONS, FPS, SAMPLE_RATE, EmotionKey, EmotionTimeline, ModaError
 from encoders.audio.media import load_audio
 from encoders.emotion import estimate_emotion
-from encoders.face.landmarker import FaceLandmarker
+from encoders.face.landmarks.landmarker import FaceLandmarker
 from encoders.face.portrait import encode_face
 from encoders.identity import encode_identity
 from moda.motion.templates import express

@@ -23,7 +23,7 @@ from scipy.spatial.transform import Rotation
 
 from contracts import LIP_OPENING
 from encoders.face.headfit import HeadFit, euler_degrees, fit_head, rotation_matrix
-from encoders.face.landmarker import FaceLandmarker
+from encoders.face.landmarks.landmarker import FaceLandmarker
 from encoders.face.portrait import CHIN, OVAL, encode_face
 from encoders.face.track import NECK_PIVOT, SKULL_CENTRE
 from moda.motion.layout import EXPRESSION, ROTATION, TRANSLATION, channel, lip_gap

@@ -25,7 +25,7 @@ from contracts import FPS, SAMPLES_PER_FRAME
 from encoders.audio.media import load_audio
 from encoders.audio.teachers import PhoneReader
 from encoders.audio.visemes import VISEME_INDEX, VISEMES
-from encoders.face.landmarker import FaceLandmarker
+from encoders.face.landmarks.landmarker import FaceLandmarker
 from encoders.face.portrait import encode_face
 from encoders.identity import encode_identity
 from pipelines import TalkingHead

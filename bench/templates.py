@@ -17,7 +17,7 @@ import numpy as np
 from figures import Figure, contact_sheet, draw, faces, prepare, report, still
 
 from contracts import BLENDSHAPES, EMOTIONS
-from encoders.face.landmarker import FaceLandmarker
+from encoders.face.landmarks.landmarker import FaceLandmarker
 from moda.motion.templates import EMOTION_TEMPLATES
 
 if TYPE_CHECKING:

@@ -49,8 +49,8 @@ def drive_portrait(
         ModaError: a file cannot be used; the kinds are those of encode_face, track_video and open_video. RenderError
         where an option is not one of the renderer's.
     """
-    out, motion_file = check_outputs(out, save_motion, inputs=(portrait, video))
     framing = Framing(frame, size, background)
+    out, motion_file = check_outputs(out, save_motion, inputs=(portrait, video))
     for name, given, known in (("region", region, get_args(Region)), ("retarget", retarget, get_args(Retarget))):
         if given not in known:
             raise RenderError(f"there is no --{name} {given}; choose from {', '.join(known)}")

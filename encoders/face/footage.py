@@ -16,7 +16,7 @@ from av.error import FFmpegError
 
 from contracts import BLENDSHAPES, FPS, KEYPOINT_VERTICES
 from encoders.face.headfit import fit_head
-from encoders.face.landmarker import FaceLandmarker, Landmarks
+from encoders.face.landmarks import FaceLandmarker, Landmarks
 from encoders.face.portrait import DOMINANT, INNER_LIPS, MAX_FACES, SAME_FACE, find_faces
 from encoders.face.reel import Reel, VideoError, VideoUnreadable, open_reel
 from encoders.face.track import MAX_MISFIT, NECK_PIVOT, FaceFollower, damaged, heard, unreadable

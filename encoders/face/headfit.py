@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from encoders.face.model_file import canonical_vertices
+from encoders.face.landmarks import canonical_vertices
 
 if TYPE_CHECKING:
     from contracts import Array

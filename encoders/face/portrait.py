@@ -15,7 +15,7 @@ import numpy as np
 from contracts import KEYPOINT_VERTICES, MIRRORED_VERTICES, ModaError, SourceFace
 from encoders.face.headfit import HeadFit, fit_head
 from encoders.face.image import as_rgb
-from encoders.face.landmarker import FaceLandmarker, Landmarks
+from encoders.face.landmarks import FaceLandmarker, Landmarks
 
 if TYPE_CHECKING:
     from contracts import Array

@@ -23,7 +23,7 @@ from contracts import BLENDSHAPES, FPS, KEYPOINT_VERTICES, LOWER_LIP, MOTION_DIM
 from encoders.audio import NoSound, audio_blocks, sound_remarks
 from encoders.container import reason
 from encoders.face.headfit import euler_degrees, fit_head, rotation_matrix
-from encoders.face.landmarker import FaceLandmarker, Landmarks
+from encoders.face.landmarks import FaceLandmarker, Landmarks
 from encoders.face.portrait import MAX_FACES, find_faces, landmark_on_crop
 from encoders.face.reel import MOST, Reel, VideoError, VideoUnreadable, open_reel
 from encoders.identity import shut_lips

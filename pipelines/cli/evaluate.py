@@ -67,11 +67,11 @@ def evaluate(
 ) -> None:
     """Sample the held-out speakers of SET and compare with how they really moved, and with baselines."""
     from pipelines.film import check_output
-    from pipelines.training import read_rows
+    from pipelines.training import check_set
 
     if out is not None:
         check_output(out, ".json")
-    read_rows(corpus)  # before anything heavy is imported
+    check_set(corpus)  # before anything heavy is imported
     import torch
     from rich.console import Console
 

@@ -97,10 +97,10 @@ def motion(
 def _check(corpus: Path, out: Path) -> None:
     """What can be said before anything heavy is imported. Raises ModaError."""
     from pipelines.film import check_output
-    from pipelines.training import read_rows
+    from pipelines.training import check_set
 
     check_output(out, ".safetensors")
-    read_rows(corpus)
+    check_set(corpus)
 
 
 def _start(threads: int) -> None:

@@ -7,7 +7,7 @@ from .prepare import Record as Record
 from .prepare import Step as Step
 from .prepare import prepare_set as prepare_set
 from .sets import CorpusError as CorpusError
-from .sets import read_rows as read_rows
+from .sets import check_set as check_set
 from .speakers import SpeechSources as SpeechSources
 from .speech import SHARES as SHARES
 from .speech import phone_rows as phone_rows

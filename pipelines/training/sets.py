@@ -18,21 +18,22 @@ class CorpusError(ModaError):
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """The manifest of a set, a row a clip; pipelines/training/corpus.py describes it.
-
-    Raises CorpusError, also where there are too few speakers to train on some and test on others.
-    """
+    """The manifest of a set, a row a clip; pipelines/training/corpus.py describes it. Raises CorpusError."""
     manifest = folder / "manifest.jsonl"
     if not manifest.is_file():
         raise CorpusError(f"no manifest.jsonl in {folder}: give the folder of a motion set, as `moda prepare` makes it")
     try:
-        rows = [json.loads(line) for line in manifest.read_text("utf-8").splitlines()]
-        check_speakers({row["speaker"] for row in rows})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CorpusError(
-            f"{manifest} is no manifest of a motion set ({error}); make it with `moda prepare`"
-        ) from error
-    return rows
+        return [json.loads(line) for line in manifest.read_text("utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise CorpusError(f"{folder} is no motion set ({error}); `moda prepare` makes one") from error
+
+
+def check_set(folder: Path) -> None:
+    """Raise CorpusError unless there is a manifest with speakers for each part; the clips are not looked at."""
+    try:
+        check_speakers({row["speaker"] for row in read_rows(folder)})
+    except (KeyError, TypeError) as error:
+        raise CorpusError(f"{folder} is no motion set ({error!r}); `moda prepare` makes one") from error
 
 
 def check_speakers(speakers: Iterable[str]) -> None:

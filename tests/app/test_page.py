@@ -409,16 +409,14 @@ def test_folders_are_gone_when_they_are_old(tmp_path):
 
 def test_the_page_opens_without_the_examples(studio, tmp_path, monkeypatch):
     """As from a wheel, which does not hold them."""
-    monkeypatch.setattr(app, "PORTRAIT", tmp_path / "portrait.jpg")
-    monkeypatch.setattr(app, "ENGLISH", tmp_path / "voice_en.wav")
-    monkeypatch.setattr(app, "SPANISH", tmp_path / "voice_es.wav")
+    monkeypatch.setattr(app, "EXAMPLES", tmp_path)
     page = app.build(studio)
     names = [block.value for block in page.blocks.values() if isinstance(block, gradio.Button)]
     assert not any(str(name).startswith("Sample") for name in names)
 
 
 def test_the_page_begins_with_what_talk_does_by_itself(studio, monkeypatch):
-    monkeypatch.setattr(app, "installed", lambda: ("lite", "moda"))
+    monkeypatch.setattr("pipelines.web.form.installed", lambda: ("lite", "moda"))
     blocks = app.build(studio).blocks.values()
     values = {block.label: block.value for block in blocks if isinstance(block, gradio.Slider | gradio.Dropdown)}
     sampler = sampler_config(TalkOptions(), SimpleNamespace(sampler=SamplerConfig()))

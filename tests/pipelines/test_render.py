@@ -13,13 +13,12 @@ from contracts import FPS, SAMPLE_RATE, Motion
 from encoders.audio.media import AudioError, load_audio
 from encoders.face.image import load_image
 from encoders.face.portrait import NoSuchFace, encode_face
-from encoders.face.reel import VideoMissing
 from encoders.face.track import NoFaceInVideo
 from moda.motion.layout import MotionError
 from moda.motion.saved import load_motion, save_motion
 from moda.render import Framing, MeshRenderer, RenderError
 from pipelines.drive import drive_portrait
-from pipelines.film.files import OutputError
+from pipelines.film.files import InputError, OutputError
 from pipelines.render import Film, render_motion
 from pipelines.weights.catalogue import PublishedWeightsError
 from tests.media_support import PORTRAIT, files, read_frames, tone, write_video, write_wav
@@ -123,9 +122,9 @@ def test_motion_of_another_space_is_refused(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("changed", "kind"),
     [
-        ({"motion": "nothing.npz"}, MotionError),
+        ({"motion": "nothing.npz"}, InputError),
         ({"motion": PORTRAIT}, MotionError),
-        ({"audio": "nothing.wav"}, AudioError),
+        ({"audio": "nothing.wav"}, InputError),
         ({"out": "out.gif"}, OutputError),
         ({"size": 255}, RenderError),
         ({"frame": "full"}, RenderError),
@@ -158,7 +157,7 @@ def test_a_driven_portrait_repeats_what_it_sees(tmp_path):
 
 
 def test_a_bad_driving_video_is_refused_and_leaves_nothing(tmp_path):
-    with pytest.raises(VideoMissing):
+    with pytest.raises(InputError):
         run(drive_portrait(PORTRAIT, tmp_path / "nothing.mp4", tmp_path / "out.mp4"))
     black = write_video(tmp_path / "black.mp4")
     with pytest.raises(NoFaceInVideo):
@@ -177,12 +176,13 @@ def test_closing_stops_the_tracker(tmp_path, monkeypatch):
             time.sleep(0.001)
 
     monkeypatch.setattr("pipelines.drive.track_video", track)
-    steps = drive_portrait(PORTRAIT, tmp_path / "film.mp4", tmp_path / "out.mp4")
+    film = write_video(tmp_path / "film.mp4")
+    steps = drive_portrait(PORTRAIT, film, tmp_path / "out.mp4")
     while next(steps).stage != "track":
         pass
     steps.close()
     assert len(told) < 10_000
-    assert files(tmp_path) == set()
+    assert files(tmp_path) == {"film.mp4"}
 
 
 def test_an_input_is_never_the_output(tmp_path, motion, monkeypatch):

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from contracts import SAMPLE_RATE, Motion
-from encoders.audio.media import AudioError, frame_count, load_audio
+from encoders.audio.media import frame_count, load_audio
 from encoders.emotion import EmotionError
 from encoders.face.portrait import encode_face
 from moda.motion.layout import POSE, MotionError
 from moda.motion.saved import load_motion, save_motion
 from moda.render import RenderError
 from pipelines import TalkingHead, TalkOptions
-from pipelines.film.files import OutputError
+from pipelines.film.files import InputError, OutputError
 from pipelines.film.provenance import verify
 from pipelines.options import OptionError
 from tests.media_support import PORTRAIT, files, read_frames, write_video, write_wav
@@ -126,7 +126,7 @@ def test_closing_leaves_nothing(head, tmp_path, voice):
 @pytest.mark.parametrize(
     ("changed", "kind"),
     [
-        ({"audio": "nothing.wav"}, AudioError),
+        ({"audio": "nothing.wav"}, InputError),
         ({"out": "out.mov"}, OutputError),
         ({"emotion": "joy"}, EmotionError),
         ({"save_motion": "motion.mp4"}, OutputError),

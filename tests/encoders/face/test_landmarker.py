@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 import pytest
 
-from encoders.face.detector import FaceDetector, anchors, decode, merge
 from encoders.face.image import load_image
-from encoders.face.landmarker import FaceLandmarker, Landmarks
-from encoders.face.network import quiet_stderr
-from encoders.face.region import Region
+from encoders.face.landmarks.detector import FaceDetector, anchors, decode, merge
+from encoders.face.landmarks.landmarker import FaceLandmarker, Landmarks
+from encoders.face.landmarks.network import quiet_stderr
+from encoders.face.landmarks.region import Region
 
 ROOT = Path(__file__).resolve().parents[3]
 PORTRAIT = ROOT / "examples" / "portrait.jpg"
@@ -64,7 +64,7 @@ def reference(pictures: dict[str, np.ndarray], tmp_path_factory: pytest.TempPath
     code = """
         import sys
         import numpy as np
-        from encoders.face.reference import reference_landmarks
+        from encoders.face.landmarks.reference import reference_landmarks
         pictures = np.load(sys.argv[1])
         try:
             found = list(reference_landmarks(pictures.values(), max_faces=5))

@@ -16,8 +16,8 @@ from encoders.face import model_file
 from encoders.face import portrait as face_module
 from encoders.face.headfit import HeadFit, euler_degrees, fit_head, rotation_matrix
 from encoders.face.image import ImageError, load_image
-from encoders.face.landmarker import FaceLandmarker
-from encoders.face.model_file import FaceModelError, canonical_vertices, load_model
+from encoders.face.landmarks.landmarker import FaceLandmarker
+from encoders.face.landmarks.model_file import FaceModelError, canonical_vertices, load_model
 from encoders.face.portrait import (
     LOWER_FACE,
     MAX_DISAGREEMENT,
@@ -378,7 +378,7 @@ def test_the_variable_comes_first_and_is_checked(monkeypatch: pytest.MonkeyPatch
 
 
 def test_nothing_is_written_to_the_terminal() -> None:
-    code = f"from encoders import encode_face; print(encode_face({str(PORTRAIT)!r}).crop[2])"
+    code = f"from encoders.face import encode_face; print(encode_face({str(PORTRAIT)!r}).crop[2])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and done.stdout.strip().isdigit()
     assert done.stderr == ""

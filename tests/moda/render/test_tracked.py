@@ -9,7 +9,7 @@ import pytest
 
 from contracts import BLENDSHAPES, KEYPOINT_VERTICES
 from encoders.face.headfit import fit_head
-from encoders.face.landmarker import FaceLandmarker
+from encoders.face.landmarks.landmarker import FaceLandmarker
 from encoders.face.portrait import encode_face
 from moda.render import MeshRenderer
 

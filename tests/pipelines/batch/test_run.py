@@ -17,6 +17,7 @@ import pipelines.batch.run
 import pipelines.crews.crews
 import pipelines.crews.worker
 from encoders.audio.media import load_audio
+from encoders.face.portrait import encode_face
 from moda.files import sha256
 from pipelines.batch.manifest import ManifestError, Plan, read_manifest
 from pipelines.batch.report import Entry, Report, ReportError
@@ -348,13 +349,9 @@ def speech(tmp_path_factory) -> Path:
 
 
 def test_what_a_worker_keeps_changes_no_byte(tmp_path, speech, monkeypatch):
-    import encoders.face.portrait
-
     looked: list[Path] = []
-    encode = encoders.face.portrait.encode_face
-    monkeypatch.setattr(
-        encoders.face.portrait, "encode_face", lambda path, face: looked.append(path) or encode(path, face=face)
-    )
+    encode = encode_face
+    monkeypatch.setattr("encoders.face.encode_face", lambda path, face: looked.append(path) or encode(path, face=face))
     worker = Worker("cpu")
     options = [{"emotion": emotion, "size": 256, "provenance": False} for emotion in ("anger", "neutral", "anger")]
     options += [{"provenance": False}]  # the full frame is prepared anew
@@ -384,7 +381,7 @@ def moda(*words: object):
 
 @pytest.fixture
 def scribes(monkeypatch):
-    monkeypatch.setattr(pipelines.crews.crews, "Processes", partial(Processes, worker=Scribe))
+    monkeypatch.setattr("pipelines.crews.Processes", partial(Processes, worker=Scribe))
 
 
 def test_the_command_says_what_it_made(folder, scribes):
@@ -465,7 +462,7 @@ def test_the_address_of_ray_may_be_left_out(folder, monkeypatch, words, address)
         asked.append(given)
         return Processes(1, worker=Scribe)
 
-    monkeypatch.setattr(pipelines.crews.crews, "RayActors", crew)
+    monkeypatch.setattr("pipelines.crews.RayActors", crew)
     plan_of(folder, "a.jpg,x.wav,1.mp4,,")
     result = moda("-o", folder / "videos", "--workers", 3, *words, folder / "jobs.csv")
     assert result.exit_code == 0, result.output

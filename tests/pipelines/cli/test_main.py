@@ -79,9 +79,9 @@ def no_picture(folder: Path) -> Path:
 
 
 BAD_PORTRAITS = [
-    (lambda folder: folder / "nothing.png", "there is no picture"),
+    (lambda folder: folder / "nothing.png", "there is no file"),
     (lambda folder: folder, "is a folder"),
-    (lambda folder: folder / f"{'x' * 300}.png", "there is no picture"),
+    (lambda folder: folder / f"{'x' * 300}.png", "there is no file"),
     (no_picture, "is not a picture"),
     (no_face, "no face was found"),
     (two_faces, "choose one with --face N"),
@@ -125,7 +125,7 @@ def test_bad_sound_is_one_line(inputs, outputs, make, says):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["-o", "{outputs}/nowhere/out.mp4"], "does not exist"),
+        (["-o", "{outputs}/nowhere/out.mp4"], "there is no file"),
         (["-o", "{outputs}"], "is a folder"),
         (["-o", "{outputs}/out.avi"], "does not end in .mp4"),
         (["-o", "{outputs}/out.mp4", "--size", "333"], "frame size 333"),
@@ -148,7 +148,7 @@ def test_a_bad_option_is_one_line(inputs, outputs, words, says):
         (["--emotion", "joy"], "there is no emotion 'joy'"),
         (["--emotion", "happiness:2"], "not a number from 0 to 1"),
         (["--device", "quantum"], "there is no device 'quantum'"),
-        (["--save-motion", "{outputs}/nowhere/m.npz"], "does not exist"),
+        (["--save-motion", "{outputs}/nowhere/m.npz"], "there is no file"),
         (["--save-motion", "{outputs}/m.txt"], "does not end in .npz"),
     ],
 )
@@ -161,7 +161,7 @@ def test_talk_refuses_a_bad_option(inputs, outputs, words, says):
 @pytest.mark.parametrize(
     ("video", "says"),
     [
-        (lambda folder: folder / "nothing.mp4", "there is no video"),
+        (lambda folder: folder / "nothing.mp4", "there is no file"),
         (lambda folder: folder / "voice.wav", "has no picture in it"),
         (lambda folder: write_video(folder / "black.mp4"), "no face was found in black.mp4"),
     ],

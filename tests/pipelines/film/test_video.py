@@ -221,7 +221,7 @@ def test_two_writers_of_one_file_do_not_meet(tmp_path):
 
 
 def test_a_folder_closed_to_us_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("pipelines.film.video.os.access", lambda path, mode: False)  # root may write anywhere
+    monkeypatch.setattr("pipelines.film.files.os.access", lambda path, mode: False)  # root may write anywhere
     with pytest.raises(OutputError, match="no permission"):
         check_output(tmp_path / "out.mp4")
 

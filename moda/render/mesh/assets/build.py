@@ -2,7 +2,7 @@
 
     python moda/render/mesh/assets/build.py TASK BASIS
 
-TASK is MediaPipe's ``face_landmarker.task`` (a zip, in encoders/face/assets); BASIS is an npz with the ridge
+TASK is MediaPipe's ``face_landmarker.task`` (a zip, in encoders/face/landmarks/assets); BASIS is an npz with the ridge
 regression ``W`` [21, 3, 478, 3], keypoints to vertices, and the mean face ``N`` [478, 3]. See README.md beside this.
 """
 

@@ -2,7 +2,7 @@
 
 The library itself looks up a host of its maker's whenever it runs; nothing here touches the network. The steps, and
 the numbers in them, are those of MediaPipe's face_landmarker_graph.cc and face_landmarks_detector_graph.cc for still
-pictures: each face that the detector finds is cut out, turned upright, and landmarked once. ``encoders.face.reference``
+pictures: each face that the detector finds is cut out, turned upright, and landmarked once. ``reference.py``
 runs the library, and the tests hold this to it.
 """
 
@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from encoders.face.detector import FaceDetector
-from encoders.face.model_file import model_parts
-from encoders.face.network import Network
+from encoders.face.landmarks.detector import FaceDetector
+from encoders.face.landmarks.model_file import model_parts
+from encoders.face.landmarks.network import Network
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from contracts import Array
-    from encoders.face.region import Region
+    from encoders.face.landmarks.region import Region
 
 SIDE = 256  # px of the landmark network's input, and the unit of its outputs
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from encoders.face.landmarker import Landmarks
-from encoders.face.model_file import load_model
-from encoders.face.network import quiet_stderr
+from encoders.face.landmarks.landmarker import Landmarks
+from encoders.face.landmarks.model_file import load_model
+from encoders.face.landmarks.network import quiet_stderr
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

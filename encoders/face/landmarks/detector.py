@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from encoders.face.network import Network
-from encoders.face.region import Region
+from encoders.face.landmarks.network import Network
+from encoders.face.landmarks.region import Region
 
 if TYPE_CHECKING:
     from contracts import Array
