@@ -53,6 +53,7 @@ bench: setup
 	$(BIN)/python bench/speed.py
 	$(BIN)/python bench/batch.py
 	$(BIN)/python bench/published.py
+	$(BIN)/python bench/startup.py
 
 clean:
 	rm -rf $(VENV) demo.mp4 build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -12,12 +12,11 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from contracts import FPS, ModaError
+from contracts import FPS, MOTION_DIM, ModaError
 from encoders.face.headfit import fit_head
 from encoders.face.portrait import encode_face
 from encoders.face.track import picture_change, repeats, track_video
 from moda.render import MeshRenderer
-from moda.render.base import MOTION_SIZE
 from moda.render.mesh.geometry import HeadMotion
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ def some(motion: Array, count: int) -> Array:
 
 def still(count: int = 1) -> Array:
     """Motion [count, 70] of a face at rest."""
-    frames = np.zeros((count, MOTION_SIZE), np.float32)
+    frames = np.zeros((count, MOTION_DIM), np.float32)
     frames[:, SCALE] = 1
     return frames
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from figures import MOTION_SIZE, Figure, draw, faces, prepare, report, still
+from figures import Figure, draw, faces, prepare, report, still
 
 from contracts import KEYPOINT_VERTICES, LIP_OPENING
 from moda.motion.layout import channel
@@ -59,7 +59,7 @@ def directions(motion: Array) -> dict[str, tuple[Array, float, float]]:
     low, high = np.percentile(motion - still(), (1, 99), axis=0)
     found = {
         name: (row, float(low[i]), float(high[i]))
-        for i, (name, row) in enumerate(zip(NAMES, np.eye(MOTION_SIZE, dtype=np.float32), strict=True))
+        for i, (name, row) in enumerate(zip(NAMES, np.eye(MOTION_DIM, dtype=np.float32), strict=True))
     }
     opening = {channel(vertex, "y"): share for vertex, share in LIP_OPENING.items()}
     lids = dict.fromkeys((channel(159, "y"), channel(386, "y")), 1.0)
@@ -73,7 +73,7 @@ def directions(motion: Array) -> dict[str, tuple[Array, float, float]]:
 
 
 def _row(shares: dict[int, float]) -> Array:
-    row = np.zeros(MOTION_SIZE, np.float32)
+    row = np.zeros(np.float32)
     row[list(shares)] = list(shares.values())
     return row
 

@@ -22,7 +22,7 @@ from pipelines.device import choose_device
 from pipelines.driving import cast, watch_face
 from pipelines.film import Claim, check_outputs, check_signing
 from pipelines.render import Film, Progress
-from pipelines.weights import load_renderer
+from pipelines.weights import check_renderer, load_renderer
 
 if TYPE_CHECKING:
     from contracts import StrPath
@@ -50,7 +50,6 @@ def drive_portrait(
         where an option is not one of the renderer's.
     """
     framing = Framing(frame, size, background)
-    out, motion_file = check_outputs(out, save_motion, inputs=(portrait, video))
     for name, given, known in (("region", region, get_args(Region)), ("retarget", retarget, get_args(Retarget))):
         if given not in known:
             raise RenderError(f"there is no --{name} {given}; choose from {', '.join(known)}")
@@ -58,6 +57,8 @@ def drive_portrait(
         raise RenderError("absolute motion, a region and retargeting are LivePortrait's: add --renderer liveportrait")
     if renderer != "mesh":
         check_background(background)
+    check_renderer(renderer)
+    out, motion_file = check_outputs(out, save_motion, inputs=(portrait, video))
     if provenance:
         check_signing()
     drawn_by = load_renderer(renderer, choose_device(device))

@@ -72,7 +72,7 @@ def open_sound(path: str | PathLike[str]) -> Iterator[tuple[av.container.InputCo
     """
     path = Path(path)
     if not os.path.exists(path):  # not path.exists, which raises where the name is too long
-        raise AudioError(f"{path} does not exist; check the path of the recording")
+        raise AudioError(f"there is no file {path}; check the path of the recording")
     if path.is_dir():
         raise AudioError(f"{path} is a folder; give one sound or video file")
     if path.stat().st_size == 0:

@@ -17,7 +17,7 @@ from contracts import FPS, SAMPLE_RATE, Driving, Motion, Region
 from encoders.audio.media import load_audio
 from encoders.face.footage import follow
 from encoders.face.portrait import encode_face
-from encoders.face.reel import VideoMissing, VideoUnreadable
+from encoders.face.reel import VideoUnreadable
 from encoders.face.track import NoFaceInVideo, TrackInfo
 from moda.motion.layout import EXPRESSION, ROTATION, SCALE, TRANSLATION, MotionError
 from moda.motion.layout import EYE_KEYPOINTS as EYES
@@ -31,6 +31,7 @@ from moda.render.liveportrait.keypoints import KeypointMotion, place, retarget, 
 from pipelines.cli.main import app
 from pipelines.drive import drive_portrait
 from pipelines.driving import _bridge, cast, watch_face
+from pipelines.film.files import InputError
 from pipelines.film.video import open_video
 from tests.media_support import PORTRAIT, files, read_frames, tone, write_video, write_wav
 from tests.moda.render.test_liveportrait_renderer import networks, source
@@ -212,6 +213,7 @@ def toy(nets: LivePortrait, monkeypatch: pytest.MonkeyPatch) -> LivePortraitRend
 
     renderer = LivePortraitRenderer(nets, batch=5)
     load = models.load_renderer
+    monkeypatch.setattr("pipelines.weights.names.find_weights", lambda name: Path(name))  # as if they were here
     monkeypatch.setattr("pipelines.drive.load_renderer", lambda name, device: (
         renderer if name == "liveportrait" else load(name, device)
     ))  # fmt: skip
@@ -351,7 +353,7 @@ def test_options_of_the_other_renderer_are_refused_before_anything_is_read(
 def test_a_bad_driving_video_leaves_nothing(tmp_path: Path, toy: LivePortraitRenderer) -> None:
     still = film(tmp_path / "still.mp4", frames=1)
     black = write_video(tmp_path / "black.mp4")
-    for video, kind in ((tmp_path / "none.mp4", VideoMissing), (black, NoFaceInVideo), (still, VideoUnreadable),
+    for video, kind in ((tmp_path / "none.mp4", InputError), (black, NoFaceInVideo), (still, VideoUnreadable),
                         (PORTRAIT, VideoUnreadable)):  # fmt: skip
         with pytest.raises(kind):
             run(drive_portrait(PORTRAIT, video, tmp_path / "out.mp4", renderer="liveportrait"))

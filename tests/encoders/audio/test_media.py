@@ -134,7 +134,7 @@ def _playlist(folder):
 
 
 BAD_SOUND = [
-    (_missing, "does not exist"),
+    (_missing, "there is no file"),
     (_folder, "is a folder"),
     (_empty_file, "is an empty file"),
     (_no_samples, "convert it to WAV"),
@@ -146,7 +146,7 @@ BAD_SOUND = [
     (_one_not_a_number, "not numbers"),
     (_short, "lasts 0.19 s"),
     (_cut_off, "is not a readable recording"),
-    (_too_long_a_name, "does not exist"),
+    (_too_long_a_name, "there is no file"),
     (_playlist, "list.m3u8"),
 ]
 

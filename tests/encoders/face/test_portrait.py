@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from contracts import BLENDSHAPES, KEYPOINT_VERTICES, ModaError, SourceFace
-from encoders.face import model_file
 from encoders.face import portrait as face_module
 from encoders.face.headfit import HeadFit, euler_degrees, fit_head, rotation_matrix
 from encoders.face.image import ImageError, load_image
+from encoders.face.landmarks import model_file
 from encoders.face.landmarks.landmarker import FaceLandmarker
 from encoders.face.landmarks.model_file import FaceModelError, canonical_vertices, load_model
 from encoders.face.portrait import (

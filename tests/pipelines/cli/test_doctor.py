@@ -15,7 +15,7 @@ Reference = Callable[[list[np.ndarray]], Iterator[list[Landmarks]]]
 
 
 def finding(reference: Reference, monkeypatch: pytest.MonkeyPatch) -> doctor.Finding:
-    monkeypatch.setattr("encoders.face.landmarks.reference.reference_landmarks", reference)
+    monkeypatch.setattr("encoders.face.reference_landmarks", reference)
     for slow in ("_networks", "_self_test", "_signing"):
         monkeypatch.setattr(doctor, slow, lambda *_: "")
     (found,) = [finding for finding in doctor.examine(reference=True) if "mediapipe" in finding.name]

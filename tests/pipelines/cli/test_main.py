@@ -125,7 +125,7 @@ def test_bad_sound_is_one_line(inputs, outputs, make, says):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["-o", "{outputs}/nowhere/out.mp4"], "there is no file"),
+        (["-o", "{outputs}/nowhere/out.mp4"], "does not exist"),
         (["-o", "{outputs}"], "is a folder"),
         (["-o", "{outputs}/out.avi"], "does not end in .mp4"),
         (["-o", "{outputs}/out.mp4", "--size", "333"], "frame size 333"),
@@ -148,7 +148,7 @@ def test_a_bad_option_is_one_line(inputs, outputs, words, says):
         (["--emotion", "joy"], "there is no emotion 'joy'"),
         (["--emotion", "happiness:2"], "not a number from 0 to 1"),
         (["--device", "quantum"], "there is no device 'quantum'"),
-        (["--save-motion", "{outputs}/nowhere/m.npz"], "there is no file"),
+        (["--save-motion", "{outputs}/nowhere/m.npz"], "does not exist"),
         (["--save-motion", "{outputs}/m.txt"], "does not end in .npz"),
     ],
 )
