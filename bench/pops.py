@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from figures import Figure, draw, faces, prepare, report, still
 
-from contracts import KEYPOINT_VERTICES, LIP_OPENING
+from contracts import KEYPOINT_VERTICES, LIP_OPENING, MOTION_DIM
 from moda.motion.layout import channel
 from pipelines.training.corpus import load_corpus
 
@@ -73,7 +73,7 @@ def directions(motion: Array) -> dict[str, tuple[Array, float, float]]:
 
 
 def _row(shares: dict[int, float]) -> Array:
-    row = np.zeros(np.float32)
+    row = np.zeros(MOTION_DIM, np.float32)
     row[list(shares)] = list(shares.values())
     return row
 

@@ -22,8 +22,6 @@ from io import StringIO
 from pathlib import Path, PurePosixPath
 from typing import Any, Union, get_args, get_origin
 
-from PIL import Image
-
 from contracts import ModaError
 from pipelines.options import HINTS, TalkOptions
 from pipelines.weights import WEIGHTS
@@ -81,6 +79,11 @@ class Plan:
     jobs: tuple[Job, ...]
     faults: tuple[Fault, ...] = ()
 
+    def check(self) -> None:
+        """Raise ManifestError where there are faults."""
+        if self.faults:
+            raise ManifestError(self.source, self.faults)
+
 
 def read_manifest(path: str | Path, defaults: Mapping[str, Any] | None = None) -> Plan:
     """The rows of a manifest; ``defaults`` stand in for cells that are empty.
@@ -113,6 +116,8 @@ def cross(
     moods: list[dict[str, Any]] = [{**defaults, "emotion": emotion} for emotion in emotions] or [defaults]
     for mood in moods:
         _check(mood, "the emotions or defaults")
+    from PIL import Image  # here, as a manifest is read without it
+
     pictures = _files(portraits, {*Image.registered_extensions()}, "picture")
     sounds = [os.path.relpath(sound, portraits) for sound in _files(voices, SOUNDS, "recording")]
     pairs = [{"portrait": p.name, "audio": a, **mood} for p in pictures for a in sounds for mood in moods]

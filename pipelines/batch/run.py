@@ -60,8 +60,8 @@ def run_batch(
         WorkerError: no worker can begin.
         SigningError: videos are to be signed, and that does not work.
     """
-    if plan.faults and not skip_bad and not Path(out).is_dir():
-        raise ManifestError(plan.source, plan.faults)
+    if not skip_bad and not Path(out).is_dir():
+        plan.check()
     with Report(out) as report:
         faults = sorted((*plan.faults, *_conflicts(plan, report)), key=lambda fault: fault.line)
         if faults and not skip_bad:

@@ -65,12 +65,16 @@ def batch(
     lines: Annotated[bool, typer.Option("--json", help="JSON lines on stdout, for programs.")] = False,
 ) -> None:
     """Make all videos of MANIFEST. Run again, it goes on where it was, and makes anew only what has changed."""
-    from pipelines.batch import ManifestError, run_batch
-    from pipelines.crews import Processes, RayActors
+    from pipelines.batch import ManifestError
 
     start = time.perf_counter()
     try:
         plan = _plan(manifest, cross, emotions, dict(_pair(text) for text in setting or []))
+        if not skip_bad and not out.is_dir():
+            plan.check()  # before anything heavy is imported; with what lies in the folder it is checked again
+        from pipelines.batch import run_batch
+        from pipelines.crews import Processes, RayActors
+
         crew = Processes(workers, device) if ray is None else RayActors(workers, device, ray)
         with closing(run_batch(plan, out, crew, skip_bad=skip_bad)) as steps:  # type: ignore[type-var]
             counts = Counter(_kind(step) for step in _shown(steps, lines) if step.entry)
