@@ -195,15 +195,16 @@ def join(pieces: list[np.ndarray], pauses: np.ndarray) -> np.ndarray:
 
 
 def _decode(path: Path) -> np.ndarray:
-    """A prompt at 16 kHz. G.722 has no header for PyAV to know it by."""
-    if path.suffix != ".g722":
+    """A prompt at 16 kHz, float32 [N]. Those of telephone exchanges have no header to know them by, but a suffix."""
+    if path.suffix not in PROMPT_BYTES:
         return load_audio(path)
     import av
 
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
     try:
-        with av.open(str(path), format="g722") as container:
-            blocks = [frame.to_ndarray().ravel() for frame in container.decode(audio=0)]
-        return np.concatenate(blocks).astype(np.float32) / 32768
+        with av.open(str(path), format=path.suffix[1:]) as container:
+            frames = [*container.decode(audio=0), None]
+        return np.concatenate([block.to_ndarray().ravel() for frame in frames for block in resampler.resample(frame)])
     except (av.FFmpegError, ValueError) as error:  # ValueError: not one block
         raise AudioError(f"{path} is not a readable recording ({error})") from None
 
