@@ -14,6 +14,7 @@ import pytest
 from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from encoders.audio import voices
 from encoders.audio.teachers import Espeak, PhoneReader, TeacherError, Utterance
+from encoders.audio.tracks import AudioError
 from encoders.audio.visemes import VISEME_INDEX, frame_labels, phone_visemes
 from encoders.audio.voices import (
     KOKORO_LATE,
@@ -368,3 +369,16 @@ def test_texts_and_voices_of_a_source_exist() -> None:
     assert set(speakers.ESPEAK_VOICES.values()) | set(speakers.KOKORO_TEXTS.values()) <= known
     assert set(speakers.KOKORO_TEXTS) == set(voices.KOKORO_LANGUAGES)
     assert speakers.TAKES.keys() == speech.SHARES.keys() and sum(speech.SHARES.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "seconds"),
+    [("a.g722", bytes(8000), 1.0), ("a.gsm", (b"\xd0" + bytes(32)) * 50, 1.0)],  # 8000 bytes a second; 20 ms a frame
+)
+def test_prompts_without_a_header_are_known_by_their_suffix(tmp_path, name, content, seconds):
+    (tmp_path / name).write_bytes(content)
+    waveform = speakers._decode(tmp_path / name)
+    assert waveform.dtype == np.float32 and len(waveform) == pytest.approx(seconds * 16_000, abs=32)
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(AudioError, match=name):
+        speakers._decode(tmp_path / name)
