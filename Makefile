@@ -38,10 +38,10 @@ app: setup
 	$(BIN)/moda app
 
 test: setup-dev
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m "not slow"
 
 test-slow: setup-dev
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m slow
 
 lint: setup-dev
 	$(BIN)/ruff check .
