@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 
 from moda.render.framing import SIZE
 from pipelines import TalkingHead, TalkOptions
+from pipelines.batch.manifest import COLUMNS
 from pipelines.cli.main import app
 from pipelines.web.studio import suited
 from pipelines.weights import LITE
@@ -61,6 +62,8 @@ def rows(text: str, heading: str) -> list[list[str]]:
 
 # ---- the tables of options
 
+FRAMING = {"frame": "full", "size": SIZE}  # what None comes to (tests/moda/render), for most pictures
+
 
 class Option(NamedTuple):
     name: str  # as one types it
@@ -79,7 +82,7 @@ def shown(value: Any) -> str:
 
 def known(command: str) -> set[Option]:
     """What the command takes. A flag is named as that which changes something, and is off; None is what suits the
-    default weights, where that is a number."""
+    default weights or most pictures, where that can be said."""
     options = set()
     for parameter in get_command(app).commands[command].params:  # type: ignore[attr-defined]
         if parameter.param_type_name != "option":
@@ -89,29 +92,31 @@ def known(command: str) -> set[Option]:
             options.add(Option(parameter.secondary_opts[0] if parameter.default else long, "off"))
         else:
             default = None if parameter.required else parameter.default
-            by_weights = suited(LITE).get(parameter.name) if command == "talk" else None
-            options.add(Option(long, shown(by_weights if default is None else default)))
+            instead = (suited(LITE) | FRAMING).get(parameter.name) if command == "talk" else None
+            options.add(Option(long, shown(instead if default is None else default)))
     return options
 
 
-@pytest.mark.parametrize(("page", "command"), [("use", "talk"), ("page", "app")])
+@pytest.mark.parametrize(("page", "command"), [("use", "talk"), ("page", "app"), ("batch", "batch")])
 def test_the_table_of_options_is_what_the_command_takes(page, command):
     assert told((ROOT / "docs" / f"{page}.md").read_text("utf-8")) == known(command)
 
 
 @pytest.mark.parametrize(
-    ("line", "instead"),
+    ("page", "command", "line", "instead"),
     [
-        ("| `--seed` | `0` |", "| `--seed` | `1` |"),  # another default
-        ("| `--mark` | off |", "| `--mask` | off |"),  # no such option
-        ("| `--steps` | `5` |", "| `--steps` | |"),  # a default left out
-        ("| `--no-provenance` | off |", "| `--provenance` | on |"),
+        ("use", "talk", "| `--seed` | `0` |", "| `--seed` | `1` |"),  # another default
+        ("use", "talk", "| `--mark` | off |", "| `--mask` | off |"),  # no such option
+        ("use", "talk", "| `--steps` | `5` |", "| `--steps` | |"),  # a default left out
+        ("use", "talk", "| `--size` | `512` |", "| `--size` | `256` |"),
+        ("use", "talk", "| `--no-provenance` | off |", "| `--provenance` | on |"),
+        ("batch", "batch", "| `--workers` | `1` |", "| `--workers` | `2` |"),
     ],
 )
-def test_a_wrong_table_is_found(line, instead):
-    text = (ROOT / "docs" / "use.md").read_text("utf-8")
+def test_a_wrong_table_is_found(page, command, line, instead):
+    text = (ROOT / "docs" / f"{page}.md").read_text("utf-8")
     assert line in text
-    assert told(text.replace(line, instead)) != known("talk")
+    assert told(text.replace(line, instead)) != known(command)
 
 
 def test_a_missing_row_is_found():
@@ -132,9 +137,13 @@ def test_the_options_of_python_are_those_of_the_command():
     assert set(re.findall(r"`([^`]+)`", sentence)) == others
 
 
-def test_what_a_size_is_by_default():
-    (row,) = [row for row in rows((ROOT / "docs" / "use.md").read_text("utf-8"), "Options") if row[0] == "`--size`"]
-    assert f"; {SIZE} if not given" in row[2]
+def test_the_columns_of_a_manifest_are_the_options_of_the_command():
+    """docs/batch.md says which are no columns, and which has another name."""
+    columns = {column.replace("_", "-") for column in COLUMNS} - {"portrait", "audio", "provenance"} | {"no-provenance"}
+    options = {option.name.removeprefix("--") for option in known("talk")}
+    (sentence,) = re.findall(r"Only\s(.*?) are no columns", (ROOT / "docs" / "batch.md").read_text("utf-8"), re.DOTALL)
+    assert {word.removeprefix("--") for word in re.findall(r"`([^`]+)`", sentence)} == options - columns
+    assert columns <= options
 
 
 # ---- links and paths
@@ -364,6 +373,7 @@ def desk(tmp_path, monkeypatch, driving):
         (tmp_path / picture).write_bytes(PORTRAIT.read_bytes())
     synthetic_voice(tmp_path / "voice.wav", seconds=1)
     (tmp_path / "jobs.csv").write_text("portrait,audio,size\nportrait.jpg,voice.wav,256\nanother.jpg,voice.wav,256\n")
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -91,7 +91,7 @@ def read_manifest(path: str | Path, defaults: Mapping[str, Any] | None = None) -
     Raises ManifestError where the file as a whole cannot be used; what is wrong with single rows is in the plan.
     """
     path, defaults = Path(path), _filled(defaults or {})
-    _check(defaults, "the defaults")
+    _check(defaults, "the defaults", path.parent)
     try:
         text = path.read_text("utf-8-sig")
         rows = list(_json_rows(text) if text.lstrip().startswith("{") else _csv_rows(text, path.name))
@@ -115,7 +115,7 @@ def cross(
     portraits, voices, defaults = Path(portraits), Path(voices), _filled(defaults or {})
     moods: list[dict[str, Any]] = [{**defaults, "emotion": emotion} for emotion in emotions] or [defaults]
     for mood in moods:
-        _check(mood, "the emotions or defaults")
+        _check(mood, "the emotions or defaults", portraits)
     from PIL import Image  # here, as a manifest is read without it
 
     pictures = _files(portraits, {*Image.registered_extensions()}, "picture")
@@ -278,9 +278,10 @@ def _options(cells: _Cells) -> tuple[TalkOptions | None, dict[str, Any]]:
     return None if cells.wrong else options, others
 
 
-def _check(defaults: Mapping[str, Any], source: str) -> None:
-    """Raises ManifestError where one of ``defaults`` is wrong: once, and not with every row."""
-    _options(cells := _Cells(defaults, Path()))
+def _check(defaults: Mapping[str, Any], source: str, folder: Path) -> None:
+    """Raises ManifestError where one of ``defaults`` is wrong: once, and not with every row. ``folder``: where relative
+    paths start."""
+    _options(cells := _Cells(defaults, folder))
     if cells.wrong:
         raise ManifestError(source, [Fault(0, text) for text in cells.wrong])
 

@@ -161,6 +161,15 @@ def test_defaults_yield_to_rows(folder):
         read_manifest(folder / "jobs.csv", {"seed": "x"})
 
 
+def test_paths_among_the_defaults_start_where_those_of_rows_do(folder):
+    plan = read_manifest(
+        written(folder, "portrait,audio\nfaces/anna.jpg,voices/hello.wav\n"), {"head_from": "head.npz"}
+    )
+    assert [job.options.head_from for job in plan.jobs] == [folder / "head.npz"]
+    plan = cross(folder / "faces", folder / "voices", [], {"head_from": "../head.npz"})
+    assert {job.options.head_from for job in plan.jobs} == {folder / "faces/../head.npz"}
+
+
 def test_folders_are_crossed(folder):
     plan = cross(folder / "faces", folder / "voices", ["neutral", "happiness:0.8"], {"size": 256})
     assert plan.faults == () and plan.source == "faces x voices"
