@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -31,3 +35,33 @@ def progress_bar(*, counted: bool = False, rate: bool = False, quiet: bool = Fal
     return Progress(
         *columns, TimeRemainingColumn(), console=errors, transient=True, disable=quiet or not errors.is_terminal
     )
+
+
+@contextmanager
+def stages() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for long work, as a function that is told what is being done, how many items are, and of how many (0 where
+    that is not known). Log lines pass above the bar; where there is no terminal, they are all there is."""
+    with progress_bar(rate=True) as bar:
+        task = bar.add_task("starting", total=None, rate="")
+        handler = _Above(bar.console) if errors.is_terminal else logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+
+        def tell(what: str, done: int, total: int) -> None:
+            if bar.tasks[0].description != what:
+                bar.reset(task, description=what, total=total or None, rate="", completed=done)
+            speed = bar.tasks[0].speed
+            bar.update(task, completed=done, rate=f"{speed:.1f}/s" if speed and total else "")
+
+        yield tell
+
+
+class _Above(logging.Handler):
+    """Log lines on a console that shows a bar."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self.console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.console.print(escape(self.format(record)))
