@@ -3,9 +3,6 @@ from .corpus import load_corpus as load_corpus
 from .corpus import retake as retake
 from .corpus import speaker_weights as speaker_weights
 from .corpus import split as split
-from .prepare import Record as Record
-from .prepare import Step as Step
-from .prepare import prepare_set as prepare_set
 from .sets import JUDGED as JUDGED
 from .sets import CorpusError as CorpusError
 from .sets import Progress as Progress
