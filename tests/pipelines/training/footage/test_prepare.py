@@ -350,16 +350,14 @@ def test_dark_glasses_are_said() -> None:
     assert "damaged towards its end" in remarks(replace(footage(), damaged=True))
 
 
-@pytest.mark.slow
-def test_a_rendered_video_all_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Motion that follows a recording, rendered, and tracked again; the sound comes 4 frames late in a second video."""
+LOWER_Y = 3 * LOWER + 1  # of motion [70]
+
+
+def lips_and_head(voice: Path, length: int) -> np.ndarray:
+    """Motion [length, 70] of lips that follow a recording, on a head that turns."""
     from encoders.audio.wav2vec import AudioEncoder
-    from encoders.face.portrait import encode_face
-    from moda.render import MeshRenderer
-    from pipelines.film.video import open_video
     from pipelines.training.footage.turns import hear
 
-    voice, length = EXAMPLES / "voice_en.wav", 90
     heard = hear(AudioEncoder.embedded(), load_audio(voice)).opening[:length]
     told = np.zeros((length, 70), np.float32)
     told[:, 63] = 1
@@ -368,15 +366,46 @@ def test_a_rendered_video_all_the_way(tmp_path: Path, monkeypatch: pytest.Monkey
     for vertex, share in jaw.items():
         told[:, 3 * KEYPOINT_VERTICES.index(vertex) + 1] = share * opening
     told[:, 68] = 8 * np.sin(np.arange(length) / 12)
+    return told
 
-    videos, out = tmp_path / "videos", tmp_path / "set"
+
+def film(path: Path, told: np.ndarray, voice: Path, delay: float = 0.0) -> None:
+    """The bundled portrait as the motion says, and a recording."""
+    from encoders.face.portrait import encode_face
+    from moda.render import MeshRenderer
+    from pipelines.film.video import open_video
+
     renderer = MeshRenderer()
-    pictures = list(renderer.render(renderer.prepare(encode_face(EXAMPLES / "portrait.jpg"), 320), told))
+    with open_video(path, sound=voice, delay=delay) as video:
+        for picture in renderer.render(renderer.prepare(encode_face(EXAMPLES / "portrait.jpg"), 320), told):
+            video.write(picture)
+
+
+@pytest.mark.slow
+def test_an_interview_all_the_way(tmp_path: Path) -> None:
+    """The face speaks for 3.2 s, and then is spoken to."""
+    (videos := tmp_path / "videos").mkdir()
+    told = lips_and_head(EXAMPLES / "voice_en.wav", 160)
+    told[80:, : 3 * 11] = 0
+    film(videos / "interview.mp4", told, EXAMPLES / "voice_en.wav")
+    result = CliRunner().invoke(app, ["prepare", str(videos), "-o", str(tmp_path / "set")], env={"COLUMNS": "200"})
+    assert result.exit_code == 0 and "s listening" in result.stderr and "of listening" in result.stdout, result.output
+    talk, listen = sorted(load_corpus(tmp_path / "set", listening=True), key=lambda clip: clip.listens)
+    assert [clip.name for clip in load_corpus(tmp_path / "set")] == [talk.name]
+    assert 60 <= len(talk) <= 85 and 60 <= len(listen) <= 85 and listen.listens and not talk.listens
+    assert listen.articulation[:, -1].std() < 0.1 * talk.articulation[:, -1].std() + 0.01
+
+
+@pytest.mark.slow
+def test_a_rendered_video_all_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Motion that follows a recording, rendered, and tracked again; the sound comes 4 frames late in a second video."""
+    voice, length = EXAMPLES / "voice_en.wav", 90
+    told = lips_and_head(voice, length)
+    opening = told[:, LOWER_Y] / -0.85
+    videos, out = tmp_path / "videos", tmp_path / "set"
     for folder, delay in (("ann", 0.0), ("bob", 4 / FPS)):
         (videos / folder).mkdir(parents=True)
-        with open_video(videos / folder / "talk.mp4", sound=voice, delay=delay) as video:
-            for picture in pictures:
-                video.write(picture)
+        film(videos / folder / "talk.mp4", told, voice, delay)
     (videos / "copy.mp4").write_bytes((videos / "ann" / "talk.mp4").read_bytes())
 
     (people := tmp_path / "speakers.csv").write_text(
