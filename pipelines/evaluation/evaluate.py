@@ -96,7 +96,7 @@ def evaluate_sets(
     """Judge the weights in `encoder` and `motion` on the speakers of one part. Raises CorpusError, EncoderError,
     WeightsError; a baseline that lacks its packages is left out, and logged."""
     progress("reading the sets", 0, 0)
-    parts = split(load_corpus(*corpora))
+    parts = split(load_corpus(*corpora, progress=partial(progress, "reading the sets")))
     judged = [clip for clip in getattr(parts, part) if len(clip) >= JUDGED]
     if not judged:
         raise CorpusError(f"no {part} speaker has a clip of four seconds; add more speakers, or longer videos")

@@ -8,6 +8,7 @@ translation [T, 2], scale [T], blendshapes uint8 [T, 52], ok bool [T], neutral [
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -57,10 +58,13 @@ class Clip:
         return np.column_stack([self.motion[:, : 3 * MOUTH_KEYPOINTS], lip_gap(self.motion)])
 
 
-def load_corpus(*folders: Path, listening: bool = False) -> list[Clip]:
+def load_corpus(
+    *folders: Path, listening: bool = False, progress: Callable[[int, int], object] = lambda done, total: None
+) -> list[Clip]:
     """All clips of one or more sets; those of listening faces too if ``listening``. Raises CorpusError.
 
-    What is levelled by speaker is so within a set: a name may mean somebody else in the next one.
+    ``progress`` is told how many clips are read, and of how many. What is levelled by speaker is so within a set: a
+    name may mean somebody else in the next one.
     """
     rows = read_sets(folders, listening=listening)
     row: Row | None = None
@@ -71,13 +75,14 @@ def load_corpus(*folders: Path, listening: bool = False) -> list[Clip]:
         people: dict[tuple[str, str], list[Row]] = {}
         for row in rows:
             people.setdefault((row.set, row.known["speaker"]), []).append(row)
-        clips = {}
+        clips: dict[str, Clip] = {}
         for theirs in people.values():
             talking = [row for row in theirs if not row.listens]
             gain = _mouth_gain([arrays[row.name]["exp"] for row in talking])
             rest = resting([_blendshapes(arrays[row.name]) for row in talking or theirs])
             for row in theirs:
                 clips[row.name] = _clip(row, arrays[row.name], gain, rest)
+                progress(len(clips), len(rows))
         return [clips[row.name] for row in rows]
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise CorpusError(

@@ -105,7 +105,7 @@ def fit_encoder(
 ) -> None:  # fmt: skip
     """Train the audio encoder on motion sets and, if given, a folder of labelled speech (`moda train speech`)."""
     progress("reading the sets", 0, 0)
-    training, tuning, _ = split(load_corpus(*corpora))
+    training, tuning, _ = split(load_corpus(*corpora, progress=partial(progress, "reading the sets")))
     folds = by_speaker(training)
     reader = PhoneReader()
     labels = {}
@@ -166,7 +166,7 @@ def fit_motion(
 ) -> None:  # fmt: skip
     """Train the motion generator on motion sets, heard through the audio encoder in `encoder_weights`."""
     progress("reading the sets", 0, 0)
-    training, tuning, _ = split(load_corpus(*corpora))
+    training, tuning, _ = split(load_corpus(*corpora, progress=partial(progress, "reading the sets")))
     listener = AudioEncoder.embedded(path=encoder_weights)
     hear = partial(progress, "hearing the clips")
     examples, watched = motion_examples(training, listener, config.seed, hear), motion_examples(tuning, listener)

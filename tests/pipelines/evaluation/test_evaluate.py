@@ -314,7 +314,7 @@ def test_a_run_judges_one_part_and_goes_without_the_phone_reader(
 
     named = {2: "speaker18", 0: "speaker20", 3: "speaker20", 1: "speaker21"}  # tune, train, train, test
     clips = [Clip(**{**vars(recordings[i].clip), "speaker": speaker}) for i, speaker in named.items()]
-    monkeypatch.setattr(evaluation, "load_corpus", lambda *_folders: clips)
+    monkeypatch.setattr(evaluation, "load_corpus", lambda *_folders, **_: clips)
     monkeypatch.setattr(baselines, "viseme_rules", missing)
     monkeypatch.setattr(baselines, "tcn_from_phones", missing)
     quick = TcnConfig(steps=2, batch=2, channels=8)

@@ -131,7 +131,9 @@ def test_listening_faces_are_left_out_unless_asked_for(corpus: Path) -> None:
     rows = [json.loads(line) for line in manifest.read_text().splitlines()]
     rows[1]["kind"], rows[2]["kind"] = "listen", "talk"
     manifest.write_text("\n".join(map(json.dumps, rows)))
-    assert [clip.name for clip in load_corpus(corpus)] == ["a", "c"]
+    told: list[tuple[int, int]] = []
+    assert [clip.name for clip in load_corpus(corpus, progress=lambda *step: told.append(step))] == ["a", "c"]
+    assert told == [(1, 2), (2, 2)]
     clips = load_corpus(corpus, listening=True)
     assert [(clip.name, clip.listens) for clip in clips] == [("a", False), ("b", True), ("c", False)]
     np.testing.assert_array_equal(clips[2].motion, load_corpus(corpus)[1].motion)
