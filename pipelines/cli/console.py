@@ -40,18 +40,24 @@ def progress_bar(*, counted: bool = False, rate: bool = False, quiet: bool = Fal
 @contextmanager
 def stages() -> Iterator[Callable[[str, int, int], None]]:
     """A bar for long work, as a function that is told what is being done, how many items are, and of how many (0 where
-    that is not known). Log lines pass above the bar; where there is no terminal, they are all there is."""
+    that is not known). What is done may name the item after a colon. Log lines pass above the bar; where there is no
+    terminal, they are all there is."""
     with progress_bar(rate=True) as bar:
         task = bar.add_task("starting", total=None, rate="")
         handler = _Above(bar.console) if errors.is_terminal else logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
+        stage = ""
+
         def tell(what: str, done: int, total: int) -> None:
-            if bar.tasks[0].description != what:
-                bar.reset(task, description=what, total=total or None, rate="", completed=done)
+            nonlocal stage
+            if stage != what.partition(":")[0]:
+                stage = what.partition(":")[0]
+                bar.reset(task, total=total or None, completed=done)
             speed = bar.tasks[0].speed
-            bar.update(task, completed=done, rate=f"{speed:.1f}/s" if speed and total else "")
+            rate = f"{speed:.1f}/s" if speed and total else ""
+            bar.update(task, description=escape(what), completed=done, rate=rate)
 
         yield tell
 

@@ -112,7 +112,7 @@ def evaluate_sets(
 
     ends = np.cumsum([len(clip) for clip in judged])  # clips differ in length, and take as long
     for number, clip in enumerate(judged, 1):
-        progress(f"sampling clip {number} of {len(judged)}", int(ends[number - 1]) - len(clip), int(ends[-1]))
+        progress(f"sampling the clips: {number} of {len(judged)}", int(ends[number - 1]) - len(clip), int(ends[-1]))
         log.info("clip %d of %d, %.0f s", number, len(judged), len(clip) / FPS)
         recording = Recording(clip, listener)
         drawn = _draw(recording, model, space, config, samples)
@@ -147,7 +147,7 @@ def _systems(
         FRONT_END: partial(baselines.tcn_from_tokens, training, config),
     }
     for done, (name, fit) in enumerate(fits.items()):
-        progress(f"fitting the baseline {name}", done, len(fits))
+        progress(f"fitting the baselines: {name}", done, len(fits))
         try:
             systems[name] = fit()
         except TeacherError as error:

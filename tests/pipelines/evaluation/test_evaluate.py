@@ -322,7 +322,7 @@ def test_a_run_judges_one_part_and_goes_without_the_phone_reader(
     report = evaluation.evaluate_sets(
         [Path("set")], *weights, SamplerConfig(), "tune", 2, tcn=quick, progress=lambda *step: told.append(step)
     )
-    assert told[0][0] == "reading the sets" and told[-1] == ("sampling clip 1 of 1", 0, 260)
+    assert told[0][0] == "reading the sets" and told[-1] == ("sampling the clips: 1 of 1", 0, 260)
     systems = {
         "moda",
         "moda, as shown",
