@@ -46,7 +46,10 @@ def stages() -> Iterator[Callable[[str, int, int], None]]:
         task = bar.add_task("starting", total=None, rate="")
         handler = _Above(bar.console) if errors.is_terminal else logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-        logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+        root = logging.getLogger()
+        level = root.level
+        root.addHandler(handler)
+        root.setLevel(logging.INFO)
 
         stage = ""
 
@@ -59,7 +62,11 @@ def stages() -> Iterator[Callable[[str, int, int], None]]:
             rate = f"{speed:.1f}/s" if speed and total else ""
             bar.update(task, description=escape(what), completed=done, rate=rate)
 
-        yield tell
+        try:
+            yield tell
+        finally:
+            root.removeHandler(handler)
+            root.setLevel(level)
 
 
 class _Above(logging.Handler):

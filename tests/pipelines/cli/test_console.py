@@ -14,13 +14,9 @@ from pipelines.cli import console
 
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """What a terminal is sent; logging is afterwards as it was."""
+    """What a terminal is sent."""
     text = io.StringIO()
-    terminal = Console(file=text, force_terminal=True, width=120, no_color=True)
-    monkeypatch.setattr(console, "errors", terminal)
-    root = logging.getLogger()
-    monkeypatch.setattr(root, "handlers", root.handlers)
-    monkeypatch.setattr(root, "level", root.level)
+    monkeypatch.setattr(console, "errors", Console(file=text, force_terminal=True, width=120, highlight=False))
     return text
 
 
@@ -45,4 +41,5 @@ def test_without_a_terminal_there_are_log_lines_alone(
     with console.stages() as tell:
         tell("sampling the clips", 1, 2)
         logging.getLogger("training").info("step 50")
+    assert not any(isinstance(handler, console._Above) for handler in logging.getLogger().handlers)
     assert shown.getvalue() == "" and capsys.readouterr().err.endswith("step 50\n")
