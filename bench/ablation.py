@@ -25,7 +25,7 @@ from moda.flow.sampler import SamplerConfig
 from moda.network.checkpoint import load_checkpoint
 from moda.network.config import MODALITIES, ModelConfig, coarse_to_fine
 from moda.train import TrainConfig, train_motion
-from pipelines.evaluation.evaluate import ONE, Report, compare, evaluate_set
+from pipelines.evaluation.evaluate import ONE, Report, compare, evaluate_sets
 from pipelines.training.corpus import load_corpus, split
 from pipelines.training.train import Resume, motion_examples
 
@@ -58,7 +58,7 @@ def main(
 
     def judge(name: str, weights: Path, config: SamplerConfig) -> None:
         begun = time.perf_counter()
-        report = evaluate_set(corpus, encoder, weights, config, "tune", samples, with_baselines=False)
+        report = evaluate_sets([corpus], encoder, weights, config, "tune", samples, with_baselines=False)
         reports[name] = report, time.perf_counter() - begun
 
     chosen = [name for name in NETWORKS if not only or name in only or name == "lite"]

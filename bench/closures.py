@@ -1,6 +1,6 @@
 """Where a bilabial is certain enough to seal the lips: the choice of `moda.motion.closures.SealRule`.
 
-    python bench/closures.py SET [--encoder FILE] [--motion FILE] [--samples 2] [--work FOLDER]
+    python bench/closures.py SET... [--encoder FILE] [--motion FILE] [--samples 2] [--work FOLDER]
 
 First, how close tracked lips come on spoken p, b and m, and elsewhere in speech (training speakers; phones aligned by
 the teachers of `moda train encoder`, with the same --work): the choice of `pipelines.evaluation.metrics.SHUT`. Then it
@@ -48,14 +48,14 @@ Edit = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]  # motion, sil
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("set", type=Path)
+    parser.add_argument("sets", type=Path, nargs="+")
     parser.add_argument("--encoder", type=Path, default=ENCODER)
     parser.add_argument("--motion", type=Path, default=MOTION)
     parser.add_argument("--samples", type=int, default=2)
     parser.add_argument("--work", type=Path, default=Path("runs"))
     arguments = parser.parse_args()
-    clips = [clip for clip in load_corpus(arguments.set) if part(clip.speaker) == "tune" and len(clip) >= 4 * FPS]
-    spoken_bilabials([clip for clip in load_corpus(arguments.set) if part(clip.speaker) == "train"], arguments.work)
+    clips = [clip for clip in load_corpus(*arguments.sets) if part(clip.speaker) == "tune" and len(clip) >= 4 * FPS]
+    spoken_bilabials([clip for clip in load_corpus(*arguments.sets) if part(clip.speaker) == "train"], arguments.work)
     takes = draw(clips, arguments.encoder, arguments.motion, arguments.samples)
     print(f"{len(clips)} clips of {len({clip.speaker for clip in clips})} speakers, {arguments.samples} samples each\n")
     print(f"{'threshold  approach  lead':<28}" + "".join(f"{name:>12}" for name in NAMES))

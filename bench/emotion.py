@@ -1,6 +1,6 @@
 """Does the emotion show, and can the mouth still be read? Rendered, landmarked again and judged.
 
-    python bench/emotion.py PORTRAITS VOICE OUT [--corpus SET] [--templates]
+    python bench/emotion.py PORTRAITS VOICE OUT [--corpus SET...] [--templates]
 
 PORTRAITS is a folder of pictures, VOICE a recording, of which some seconds are spoken. Every portrait shows every
 emotion in full, the first few also in part; the rendered frames are landmarked, and their blendshapes compared with
@@ -158,8 +158,8 @@ def _list(values: list[float]) -> str:
     return " ".join(f"{value:.2f}" for value in values)
 
 
-def judge_corpus(head: TalkingHead, corpus: Path, templates: bool) -> None:
-    parts = split(load_corpus(corpus))
+def judge_corpus(head: TalkingHead, corpus: list[Path], templates: bool) -> None:
+    parts = split(load_corpus(*corpus))
     rests = {c.speaker: resting(d.blendshapes for d in parts.train if d.speaker == c.speaker) for c in parts.train}
     print("\nshown by the training speakers, share of frames and of clips (a second or more):")
     labels = [pseudo_emotion(clip.blendshapes, rest=rests[clip.speaker]) for clip in parts.train]
@@ -176,7 +176,7 @@ def main() -> None:
     parser.add_argument("portraits", type=Path)
     parser.add_argument("voice", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--corpus", type=Path, help="a motion set")
+    parser.add_argument("--corpus", type=Path, nargs="+", help="motion sets")
     parser.add_argument("--templates", action="store_true")
     parser.add_argument("--count", type=int, default=10, help="how many; 0 for none")
     parser.add_argument("--steps", type=int, default=3, help="portraits that show emotions in part, too")

@@ -142,10 +142,11 @@ def channel_weights() -> Tensor:
 
 def train_motion(
     examples: list[Example], heldout: list[Example], config: ModelConfig, out: Path, settings: TrainConfig,
-    keep: Callable[[dict], None], kept: dict | None = None,
+    keep: Callable[[dict], None], kept: dict | None = None, progress: Callable[[int], object] = lambda steps: None,
 ) -> None:  # fmt: skip
     """Train from scratch, on the CPU. At every checkpoint the weights so far replace `out`, and `keep` is given all
-    that a later call needs as `kept` to go on from there as if nothing had happened."""
+    that a later call needs as `kept` to go on from there as if nothing had happened. `progress` is told the steps
+    done, after each."""
     generator = torch.Generator().manual_seed(settings.seed)
     space = lite_space(examples)
     sets = [[emphasise(example, space, settings.emphasis) for example in part] for part in (examples, heldout)]
@@ -195,6 +196,7 @@ def train_motion(
             save_checkpoint(out, average, space, notes)
             state = {name: part.state_dict() for name, part in states.items()}
             keep(state | {"step": step + 1, "chance": generator.get_state()})
+        progress(step + 1)
 
 
 def flow_loss(

@@ -98,6 +98,18 @@ def write_video(path: Path, frames: int = 5) -> Path:
     return path
 
 
+def write_pictures(path: Path, pictures: list[Array], rate: int) -> Path:
+    """A video without sound of pictures, uint8 [H, W, 3] RGB, with even sides."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=rate)
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        for picture in pictures:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
 def read_frames(path: Path) -> list[Array]:
     with av.open(str(path)) as container:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]

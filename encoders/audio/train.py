@@ -64,18 +64,19 @@ class TrainConfig:
 
 def train_encoder(
     speech: list[Speech], heldout: list[Speech], out: Path, config: TrainConfig,
-    keep: Callable[[dict], None], kept: dict | None = None,
+    keep: Callable[[dict], None], kept: dict | None = None, progress: Callable[[int], object] = lambda steps: None,
 ) -> None:  # fmt: skip
     """Train from scratch, on the CPU. At every checkpoint the weights so far replace `out`, and `keep` is given all
-    that a later call needs as `kept` to go on from there as if nothing had happened."""
+    that a later call needs as `kept` to go on from there as if nothing had happened. `progress` is told the steps
+    done, after each."""
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)  # parameter initialisation and dropout
-        _train(speech, heldout, out, config, keep, kept)
+        _train(speech, heldout, out, config, keep, kept, progress)
 
 
 def _train(
     speech: list[Speech], heldout: list[Speech], out: Path, config: TrainConfig,
-    keep: Callable[[dict], None], kept: dict | None,
+    keep: Callable[[dict], None], kept: dict | None, progress: Callable[[int], object],
 ) -> None:  # fmt: skip
     network = LiteEncoder(LiteConfig())
     heads = nn.ModuleDict(
@@ -101,12 +102,12 @@ def _train(
             part.load_state_dict(kept[name])
     began = time.monotonic()
     for step, batch in enumerate(_ahead(_batches(speech, config, begin)), begin):
-        progress = step / config.steps
-        rate = config.learning_rate * min(1, (step + 1) / config.warmup) * (0.5 + 0.5 * math.cos(math.pi * progress))
+        share = step / config.steps
+        rate = config.learning_rate * min(1, (step + 1) / config.warmup) * (0.5 + 0.5 * math.cos(math.pi * share))
         for group in [*muon.param_groups, *adam.param_groups]:
             group["lr"] = rate
         network.train()
-        losses = _losses(network, heads, batch, max(0.05, 0.5 * (1 - 3 * progress)), config.precision)
+        losses = _losses(network, heads, batch, max(0.05, 0.5 * (1 - 3 * share)), config.precision)
         total = torch.stack(list(losses.values())).sum()
         adam.zero_grad()
         muon.zero_grad()
@@ -126,6 +127,7 @@ def _train(
             save_lite(average, out, {"steps": str(step + 1), "seed": str(config.seed)})
             states = {name: part.state_dict() for name, part in parts.items()}
             keep(states | {"step": step + 1, "chance": torch.get_rng_state()})
+        progress(step + 1)
 
 
 @torch.inference_mode()

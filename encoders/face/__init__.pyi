@@ -1,6 +1,7 @@
 from .footage import Footage as Footage
 from .footage import Pictures as Pictures
 from .footage import follow as follow
+from .footage import new_picture as new_picture
 from .footage import watch as watch
 from .image import load_image as load_image
 from .landmarks import FaceLandmarker as FaceLandmarker

@@ -83,7 +83,7 @@ def track_video(path: str | Path, *, progress: Callable[[float], object] | None 
     try:
         with open_reel(path) as reel, FaceLandmarker(max_faces=MAX_FACES) as landmarker:
             warnings += heard(path, reel)
-            for time, change, sample in _track(_sparse(reel), landmarker):
+            for time, change, sample in _track(sparse(reel), landmarker):
                 times.append(time)
                 changes.append(change)
                 samples.append(sample)
@@ -136,7 +136,7 @@ def check_faces(path: Path, missing: Array) -> list[str]:
     return [f"{said}: the motion is bridged there"] if missing.mean() > PATCHY else []
 
 
-def _sparse(reel: Reel) -> Iterator[tuple[float, Array]]:
+def sparse(reel: Reel) -> Iterator[tuple[float, Array]]:
     """Second and picture, uint8 [H, W, 3] RGB, of every frame that is to be tracked."""
     last = -math.inf
     for time, frame in reel.frames():

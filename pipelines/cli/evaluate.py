@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from rich.console import Console
+
+from pipelines.cli.console import stages
+from pipelines.cli.train import check_weights
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -53,7 +56,7 @@ AGAINST = {"gap r": "r", "gap r in speech": "r, speech", "closure AUC": "AUC", "
 
 
 def evaluate(
-    corpus: Annotated[Path, typer.Argument(metavar="SET", help="A motion set: manifest.jsonl and npz/.")],
+    corpora: Annotated[list[Path], typer.Argument(metavar="SET...", help="Motion sets, as `moda prepare` makes them.")],
     listener: Annotated[Path | None, typer.Option("--encoder", help="Audio encoder; the embedded one.")] = None,
     generator: Annotated[Path | None, typer.Option("--motion", help="Motion generator; the embedded one.")] = None,
     part: Annotated[
@@ -65,45 +68,47 @@ def evaluate(
     out: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file too.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Processor cores to use.")] = 2,
 ) -> None:
-    """Sample the held-out speakers of SET and compare with how they really moved, and with baselines."""
+    """Sample the held-out speakers of the sets and compare with how they really moved, and with baselines."""
     from pipelines.film import check_output
-    from pipelines.training import check_set
+    from pipelines.training import check_sets
 
     if out is not None:
         check_output(out, ".json")
-    check_set(corpus)  # before anything heavy is imported
-    import torch
-    from rich.console import Console
+    check_sets(corpora, part)  # before anything heavy is imported
+    check_weights(listener, generator)
+    with stages() as tell:
+        import torch
 
-    from encoders.audio import EMBEDDED as EMBEDDED_ENCODER
-    from moda.flow import Guidance, SamplerConfig
-    from moda.network import EMBEDDED as EMBEDDED_MOTION
-    from pipelines.evaluation import evaluate_set
+        from encoders.audio import EMBEDDED as EMBEDDED_ENCODER
+        from moda.flow import Guidance, SamplerConfig
+        from moda.network import EMBEDDED as EMBEDDED_MOTION
+        from pipelines.evaluation import evaluate_sets
 
-    torch.set_num_threads(threads)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    config = SamplerConfig() if guidance is None else SamplerConfig(guidance=Guidance(guidance, guidance))
-    report = evaluate_set(
-        corpus, listener or EMBEDDED_ENCODER, generator or EMBEDDED_MOTION, config, part, samples, baselines
-    )  # fmt: skip
-    for table in tables(report):
-        Console().print(table)
+        torch.set_num_threads(threads)
+        config = SamplerConfig() if guidance is None else SamplerConfig(guidance=Guidance(guidance, guidance))
+        report = evaluate_sets(
+            corpora, listener or EMBEDDED_ENCODER, generator or EMBEDDED_MOTION, config, part, samples, baselines,
+            progress=tell,
+        )  # fmt: skip
+    for name, one in {"": report, **report.by_set()}.items():
+        for table in tables(one, name):
+            Console().print(table)
     if out is not None:
         write(report, out)
 
 
-def tables(report: Report) -> list[Table]:
-    """One table for each of TABLES, a row for each system that has one of its figures."""
+def tables(report: Report, name: str = "") -> list[Table]:
+    """One table for each of TABLES, a row for each system that has one of its figures; ``name`` of the set, if one."""
     from pipelines.evaluation import FRONT_END
 
-    first = next(iter(report.scores.values()))
-    speakers = len({score.speaker for score in first})
     found = [table for title, columns in TABLES if (table := _table(report, title, columns)).row_count]
     if FRONT_END in report.scores:
         found.append(_differences(report))
+    speakers = len({clip.speaker for clip in report.clips})
     found[0].title = (
-        f"{len(first)} clips, {speakers} {report.part} speakers, {report.seconds / 60:.1f} min, "
-        f"{report.samples} samples a clip; means, 95 % intervals over speakers\n\n{found[0].title}"
+        f"{name and f'{name}: '}{len(report.clips)} clips, {speakers} {report.part} speakers, "
+        f"{report.seconds / 60:.1f} min, {report.samples} samples a clip; means, 95 % intervals over speakers\n\n"
+        f"{found[0].title}"
     )
     return found
 
@@ -139,12 +144,19 @@ def write(report: Report, out: Path) -> None:
     """The same figures as JSON; what has no value is null."""
     from moda import replacing
 
+    content = _content(report)
+    if sets := report.by_set():
+        content["sets"] = {name: _content(one) for name, one in sets.items()}
+    with replacing(out) as partial:
+        partial.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+
+
+def _content(report: Report) -> dict[str, Any]:
     def number(value: float) -> float | None:
         return round(value, 5) if math.isfinite(value) else None
 
-    first = next(iter(report.scores.values()))
-    content = {
-        "part": report.part, "clips": len(first), "speakers": len({score.speaker for score in first}),
+    return {
+        "part": report.part, "clips": len(report.clips), "speakers": len({clip.speaker for clip in report.clips}),
         "seconds": report.seconds, "samples": report.samples,
         "systems": {
             system: {name: [number(value) for value in estimate] for name, estimate in figures.items()}
@@ -152,8 +164,6 @@ def write(report: Report, out: Path) -> None:
         },
         "real 10 to 90 %": report.ranges,
     }  # fmt: skip
-    with replacing(out) as partial:
-        partial.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
 
 
 def _cell(name: str, estimate: Estimate | None) -> str:

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from contracts import ModaError
+from pipelines.cli.console import stages
+
 if TYPE_CHECKING:
     import torch
 
 train = typer.Typer(no_args_is_help=True, help="Train the embedded networks from scratch.")
 
-Corpus = Annotated[Path, typer.Argument(metavar="SET", help="A motion set: manifest.jsonl and npz/.")]
+Corpora = Annotated[list[Path], typer.Argument(metavar="SET...", help="Motion sets, as `moda prepare` makes them.")]
 Work = Annotated[Path, typer.Option(help="Where teacher labels are kept between runs.")]
 Seed = Annotated[int, typer.Option(help="The same seed and data give the same weights.")]
 Threads = Annotated[int, typer.Option(min=1, help="Processor cores to use.")]
@@ -22,9 +25,13 @@ Steps = Annotated[int | None, typer.Option(min=1, help="Fewer steps than the rec
 Bf16 = Annotated[bool, typer.Option("--bf16", help="bfloat16 arithmetic: twice as fast where the CPU has it.")]
 
 
+class WeightsMissing(ModaError):
+    """There is no file of weights under the name given."""
+
+
 @train.command()
 def encoder(
-    corpus: Corpus,
+    corpora: Corpora,
     out: Annotated[Path, typer.Option("--output", "-o", help="The weights, a .safetensors file.")],
     speech: Annotated[
         Path | None, typer.Option(help="A folder of `moda train speech`; without it, less is heard.")
@@ -36,13 +43,14 @@ def encoder(
     bf16: Bf16 = False,
 ) -> None:
     """The audio encoder (needs requirements-train.txt)."""
-    _check(corpus, out)
-    from encoders.audio import TrainConfig
-    from pipelines.training import fit_encoder
+    _check(corpora, out)
+    with stages() as tell:
+        from encoders.audio import TrainConfig
+        from pipelines.training import fit_encoder
 
-    _start(threads)
-    config = TrainConfig(seed=seed, precision=_precision(bf16))
-    fit_encoder(corpus, speech, work, out, config if steps is None else replace(config, steps=steps))
+        _limit(threads)
+        config = TrainConfig(seed=seed, precision=_precision(bf16))
+        fit_encoder(corpora, speech, work, out, config if steps is None else replace(config, steps=steps), tell)
 
 
 @train.command()
@@ -63,7 +71,8 @@ def speech(
     for name in source or ():
         if name not in SHARES:
             raise typer.BadParameter(f"{name} is none of {', '.join(SHARES)}")
-    _start(1)
+    _limit(1)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     write_speech(folder, SpeechSources(kokoro=tuple(kokoro or ())), minutes, seed, tuple(source or SHARES))
     table = Table("source", "recordings", "minutes", "mean s", "silent", "phones heard as labelled, by lag in frames")
     for row in summarise(folder, PhoneReader()):
@@ -75,7 +84,7 @@ def speech(
 
 @train.command()
 def motion(
-    corpus: Corpus,
+    corpora: Corpora,
     out: Annotated[Path, typer.Option("--output", "-o", help="The weights, a .safetensors file.")],
     listener: Annotated[Path | None, typer.Option("--encoder", help="Audio encoder; the embedded one.")] = None,
     steps: Steps = None,
@@ -84,30 +93,40 @@ def motion(
     bf16: Bf16 = False,
 ) -> None:
     """The motion generator, heard through an audio encoder."""
-    _check(corpus, out)
-    from encoders.audio import EMBEDDED
-    from moda import TrainConfig
-    from pipelines.training import fit_motion
+    _check(corpora, out)
+    check_weights(listener, None)
+    with stages() as tell:
+        from encoders.audio import EMBEDDED
+        from moda import TrainConfig
+        from pipelines.training import fit_motion
 
-    _start(threads)
-    config = TrainConfig(seed=seed, precision=_precision(bf16))
-    fit_motion(corpus, out, listener or EMBEDDED, config if steps is None else replace(config, steps=steps))
+        _limit(threads)
+        config = TrainConfig(seed=seed, precision=_precision(bf16))
+        fit_motion(corpora, out, listener or EMBEDDED, config if steps is None else replace(config, steps=steps), tell)
 
 
-def _check(corpus: Path, out: Path) -> None:
+def check_weights(listener: Path | None, generator: Path | None) -> None:
+    """Raise WeightsMissing unless the weights that are named are there."""
+    for path, what in ((listener, "encoder"), (generator, "motion")):
+        if path is not None and not path.is_file():
+            raise WeightsMissing(
+                f"there is no file {path}; `moda train {what}` makes one, and without --{what} moda's own is used"
+            )
+
+
+def _check(corpora: list[Path], out: Path) -> None:
     """What can be said before anything heavy is imported. Raises ModaError."""
     from pipelines.film import check_output
-    from pipelines.training import check_set
+    from pipelines.training import check_sets
 
     check_output(out, ".safetensors")
-    check_set(corpus)
+    check_sets(corpora)
 
 
-def _start(threads: int) -> None:
+def _limit(threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
 
 def _precision(bf16: bool) -> torch.dtype:

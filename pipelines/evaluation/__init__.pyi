@@ -3,4 +3,4 @@ from .evaluate import REAL as REAL
 from .evaluate import Estimate as Estimate
 from .evaluate import Report as Report
 from .evaluate import compare as compare
-from .evaluate import evaluate_set as evaluate_set
+from .evaluate import evaluate_sets as evaluate_sets

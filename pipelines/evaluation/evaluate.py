@@ -1,6 +1,6 @@
 """How well motion follows speech and how well the head lives, on speakers held out of training.
 
-    moda evaluate SET [--part tune] [--samples 16] [--json FILE]
+    moda evaluate SET... [--part tune] [--samples 16] [--json FILE]
 
 Every clip of four seconds or more is sampled, neutral, and compared with the person's own motion: as the generator
 draws it, and with the lips brought together in pauses and on bilabials as `moda talk` does (moda/motion/closures.py),
@@ -12,8 +12,9 @@ each sample and averaged over samples, then averaged over clips; intervals are b
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,11 +29,10 @@ from moda.network import MMDiT, load_checkpoint
 from pipelines.evaluation import baselines
 from pipelines.evaluation.baselines import Predictor, Recording
 from pipelines.evaluation.metrics import POSE, clip_figures, life, sample_figures, speech_frames
-from pipelines.training import Clip, CorpusError, TcnConfig, load_corpus, split
+from pipelines.training import JUDGED, Clip, CorpusError, Progress, TcnConfig, load_corpus, split
 
 log = logging.getLogger(__name__)
 
-SHORTEST = 4 * FPS  # frames of a clip that is judged
 LONG = 240  # frames, 9.6 s: in shorter clips people have no time to turn or to blink
 ENOUGH = 10  # long clips; where there are fewer, shorter ones count too
 NEUTRAL = EmotionTimeline((EmotionKey(0.0, "neutral"),))
@@ -50,6 +50,8 @@ class Estimate(NamedTuple):
 class ClipScore:
     speaker: str
     figures: dict[str, float]
+    set: str = ""
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,28 @@ class Report:
 
     part: str
     samples: int
-    seconds: float
     scores: dict[str, list[ClipScore]]
     """By system; clips in the same order everywhere."""
     ranges: dict[str, tuple[float, float]]
     """10th and 90th percentile of head motion and blinks in the footage that is not judged."""
+
+    @property
+    def clips(self) -> list[ClipScore]:
+        """Of any system: whose, of which set and how long."""
+        return next(iter(self.scores.values()))
+
+    @property
+    def seconds(self) -> float:
+        return sum(clip.seconds for clip in self.clips)
+
+    def by_set(self) -> dict[str, Report]:
+        """The same of each set alone, where there are several; none of one that has no clip."""
+        names = sorted({clip.set for clip in self.clips})
+        parts = {
+            name: {system: [score for score in scores if score.set == name] for system, scores in self.scores.items()}
+            for name in names
+        }
+        return {name: replace(self, scores=scores) for name, scores in parts.items()} if len(names) > 1 else {}
 
     @cached_property
     def summary(self) -> dict[str, dict[str, Estimate]]:
@@ -70,23 +89,30 @@ class Report:
         return {system: summarise(scores) for system, scores in self.scores.items()}
 
 
-def evaluate_set(
-    corpus: Path, encoder: Path, motion: Path, config: SamplerConfig, part: str = "test", samples: int = 16,
-    with_baselines: bool = True, tcn: TcnConfig | None = None,
+def evaluate_sets(
+    corpora: Sequence[Path], encoder: Path, motion: Path, config: SamplerConfig, part: str = "test", samples: int = 16,
+    with_baselines: bool = True, tcn: TcnConfig | None = None, progress: Progress = lambda what, done, total: None,
 ) -> Report:  # fmt: skip
     """Judge the weights in `encoder` and `motion` on the speakers of one part. Raises CorpusError, EncoderError,
     WeightsError; a baseline that lacks its packages is left out, and logged."""
-    parts = split(load_corpus(corpus))
-    judged = [clip for clip in getattr(parts, part) if len(clip) >= SHORTEST]
+    progress("reading the sets", 0, 0)
+    parts = split(load_corpus(*corpora, progress=partial(progress, "reading the sets")))
+    judged = [clip for clip in getattr(parts, part) if len(clip) >= JUDGED]
     if not judged:
-        raise CorpusError(f"no {part} speaker of {corpus} has a clip of four seconds; add more speakers")
+        raise CorpusError(f"no {part} speaker has a clip of four seconds; add more speakers, or longer videos")
     listener = AudioEncoder.embedded(path=encoder)
     model, space = load_checkpoint(motion)
     training = [Recording(clip, listener) for clip in parts.train]
-    systems = _systems(training, with_baselines, tcn or TcnConfig())
+    systems = _systems(training, with_baselines, tcn or TcnConfig(), progress)
     ranges = real_ranges([clip for clip in [*parts.train, *parts.tune] if clip not in judged])
     scores: dict[str, list[ClipScore]] = {}
+
+    def note(system: str, clip: Clip, figures: dict[str, float]) -> None:
+        scores.setdefault(system, []).append(ClipScore(clip.speaker, figures, clip.set, len(clip) / FPS))
+
+    ends = np.cumsum([len(clip) for clip in judged])  # clips differ in length, and take as long
     for number, clip in enumerate(judged, 1):
+        progress(f"sampling the clips: {number} of {len(judged)}", int(ends[number - 1]) - len(clip), int(ends[-1]))
         log.info("clip %d of %d, %.0f s", number, len(judged), len(clip) / FPS)
         recording = Recording(clip, listener)
         drawn = _draw(recording, model, space, config, samples)
@@ -97,29 +123,35 @@ def evaluate_set(
             figures = _judge(clip, motions)
             if name == ONE:
                 figures |= _mean([_alive(motion, ranges) for motion in motions])
-            scores.setdefault(name, []).append(ClipScore(clip.speaker, figures))
-        scores.setdefault(REAL, []).append(ClipScore(clip.speaker, _alive(clip.motion, ranges)))
-    return Report(part, samples, sum(map(len, judged)) / FPS, scores, ranges)
+            note(name, clip, figures)
+        note(REAL, clip, _alive(clip.motion, ranges))
+    return Report(part, samples, scores, ranges)
 
 
-def _systems(training: list[Recording], with_baselines: bool, config: TcnConfig) -> dict[str, Predictor]:
+def _systems(
+    training: list[Recording], with_baselines: bool, config: TcnConfig, progress: Progress
+) -> dict[str, Predictor]:
     systems = {"encoder": baselines.articulation(training)}
     if not with_baselines:
         return systems
+    for done, recording in enumerate(training):
+        progress("hearing the training speakers", done, len(training))
+        _ = recording.tokens  # which it keeps
     log.info("fitting the baselines on %d recordings", len(training))
-    systems["loudness"] = baselines.loudness(training)
-    try:
-        systems["viseme rules"] = baselines.viseme_rules(training)
-    except TeacherError as error:
-        log.warning("without the viseme rules: %s", error)
-    systems["ridge"] = baselines.ridge(training)
-    log.info("training the networks")
-    systems["TCN, log-mel"] = baselines.tcn_from_mel(training, config)
-    try:
-        systems["TCN, log-mel and hama"] = baselines.tcn_from_phones(training, config)
-    except TeacherError as error:
-        log.warning("without the network that hears phones: %s", error)
-    systems[FRONT_END] = baselines.tcn_from_tokens(training, config)
+    fits: dict[str, Callable[[], Predictor]] = {
+        "loudness": partial(baselines.loudness, training),
+        "viseme rules": partial(baselines.viseme_rules, training),
+        "ridge": partial(baselines.ridge, training),
+        "TCN, log-mel": partial(baselines.tcn_from_mel, training, config),
+        "TCN, log-mel and hama": partial(baselines.tcn_from_phones, training, config),
+        FRONT_END: partial(baselines.tcn_from_tokens, training, config),
+    }
+    for done, (name, fit) in enumerate(fits.items()):
+        progress(f"fitting the baselines: {name}", done, len(fits))
+        try:
+            systems[name] = fit()
+        except TeacherError as error:
+            log.warning("without %s: %s", name, error)
     return systems
 
 
@@ -151,7 +183,7 @@ def real_ranges(clips: list[Clip]) -> dict[str, tuple[float, float]]:
 
 def _long_enough(clips: list[Clip]) -> list[Clip]:
     long = [clip for clip in clips if len(clip) >= LONG]
-    return long if len(long) >= ENOUGH else [clip for clip in clips if len(clip) >= SHORTEST] or clips
+    return long if len(long) >= ENOUGH else [clip for clip in clips if len(clip) >= JUDGED] or clips
 
 
 def _alive(motion: np.ndarray, ranges: dict[str, tuple[float, float]]) -> dict[str, float]:

@@ -3,11 +3,10 @@ from .corpus import load_corpus as load_corpus
 from .corpus import retake as retake
 from .corpus import speaker_weights as speaker_weights
 from .corpus import split as split
-from .prepare import Record as Record
-from .prepare import Step as Step
-from .prepare import prepare_set as prepare_set
+from .sets import JUDGED as JUDGED
 from .sets import CorpusError as CorpusError
-from .sets import check_set as check_set
+from .sets import Progress as Progress
+from .sets import check_sets as check_sets
 from .speakers import SpeechSources as SpeechSources
 from .speech import SHARES as SHARES
 from .speech import phone_rows as phone_rows

@@ -1,16 +1,17 @@
 """Talking-head footage reduced to sound and tracked motion: what both trainings read.
 
-A set is a folder with `manifest.jsonl` (one clip a line: name, speaker, language, face_px, pose_med, ...) and
-`npz/NAME.npz` (audio int16 at 16 kHz, exp [T, 21, 3], pose [T, 3] degrees, translation [T, 2], scale [T],
-blendshapes uint8 [T, 52], ok bool [T], neutral [21, 3]) at 25 frames a second.
+A set is a folder with `manifest.jsonl` (one clip a line: name, speaker, language, face_px, pose_med, ...; kind is
+`listen` where somebody else is heard) and `npz/NAME.npz` (audio int16 at 16 kHz, exp [T, 21, 3], pose [T, 3] degrees,
+translation [T, 2], scale [T], blendshapes uint8 [T, 52], ok bool [T], neutral [21, 3]) at 25 frames a second.
 """
 
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
@@ -19,7 +20,10 @@ from contracts import FPS, LOWER_LIP, MOTION_DIM, SAMPLES_PER_FRAME, UPPER_LIP
 from encoders.audio import augment
 from moda.motion import lip_gap
 from pipelines.training.emotions import pseudo_emotion, resting
-from pipelines.training.sets import CorpusError, check_speakers, part, read_rows
+from pipelines.training.sets import CorpusError, check_speakers, part, read_sets
+
+if TYPE_CHECKING:
+    from pipelines.training.sets import Row
 
 #: Inner-lip gap (OC) that a speaker's 95th percentile is scaled to: people differ twofold in how far they open.
 LOUD_GAP = 0.25
@@ -42,6 +46,8 @@ class Clip:
     identity: np.ndarray  # float32 [63]
     emotion: np.ndarray  # float32 [T, 9] what the face shows, and what the footage says if it does
     steady: bool  # the face is large enough for its head motion to be believed
+    set: str = ""  # what its set is called
+    listens: bool = False  # somebody else is heard: the lips tell nothing
 
     def __len__(self) -> int:
         return len(self.motion)
@@ -52,20 +58,36 @@ class Clip:
         return np.column_stack([self.motion[:, : 3 * MOUTH_KEYPOINTS], lip_gap(self.motion)])
 
 
-def load_corpus(folder: Path) -> list[Clip]:
-    """All clips of a set. Raises CorpusError."""
-    rows = read_rows(folder)
+def load_corpus(
+    *folders: Path, listening: bool = False, progress: Callable[[int, int], object] = lambda done, total: None
+) -> list[Clip]:
+    """All clips of one or more sets; those of listening faces too if ``listening``. Raises CorpusError.
+
+    ``progress`` is told how many clips are read, and of how many. What is levelled by speaker is so within a set: a
+    name may mean somebody else in the next one.
+    """
+    rows = read_sets(folders, listening=listening)
+    row: Row | None = None
     try:
-        arrays = {row["name"]: _arrays(folder / "npz" / f"{row['name']}.npz") for row in rows}
-        gains = _mouth_gains([(row["speaker"], arrays[row["name"]]["exp"]) for row in rows])
-        shapes: dict[str, list[np.ndarray]] = {}
+        arrays = {}
         for row in rows:
-            shapes.setdefault(row["speaker"], []).append(_blendshapes(arrays[row["name"]]))
-        rest = {speaker: resting(tracks) for speaker, tracks in shapes.items()}
-        return [_clip(row, arrays[row["name"]], gains[row["speaker"]], rest[row["speaker"]]) for row in rows]
+            arrays[row.name] = _arrays(row.path)
+        people: dict[tuple[str, str], list[Row]] = {}
+        for row in rows:
+            people.setdefault((row.set, row.known["speaker"]), []).append(row)
+        clips: dict[str, Clip] = {}
+        for theirs in people.values():
+            talking = [row for row in theirs if not row.listens]
+            gain = _mouth_gain([arrays[row.name]["exp"] for row in talking])
+            rest = resting([_blendshapes(arrays[row.name]) for row in talking or theirs])
+            for row in theirs:
+                clips[row.name] = _clip(row, arrays[row.name], gain, rest)
+                progress(len(clips), len(rows))
+        return [clips[row.name] for row in rows]
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise CorpusError(
-            f"{folder} is no motion set ({error}); pipelines/training/corpus.py describes the format"
+            f"{row.path if row else folders[0]} is no clip of a motion set ({error}); "
+            "pipelines/training/corpus.py describes the format"
         ) from error
 
 
@@ -124,20 +146,19 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         return dict(file)
 
 
-def _mouth_gains(expressions: list[tuple[str, np.ndarray]]) -> dict[str, float]:
-    gaps: dict[str, list[np.ndarray]] = {}
-    for speaker, expression in expressions:
-        gap = (expression[:, UPPER_LIP, 1] - expression[:, LOWER_LIP, 1]).astype(np.float32)
-        gaps.setdefault(speaker, []).append(gap)
-    loud = {speaker: float(np.quantile(np.concatenate(parts), 0.95)) for speaker, parts in gaps.items()}
-    return {speaker: float(np.clip(LOUD_GAP / max(value, 1e-3), 0.6, 1.6)) for speaker, value in loud.items()}
+def _mouth_gain(expressions: list[np.ndarray]) -> float:
+    """What a speaker's mouth is scaled by, 1 where they only listen; expressions: [T, 21, 3] of each clip."""
+    if not expressions:
+        return 1.0
+    gaps = [(track[:, UPPER_LIP, 1] - track[:, LOWER_LIP, 1]).astype(np.float32) for track in expressions]
+    return float(np.clip(LOUD_GAP / max(float(np.quantile(np.concatenate(gaps), 0.95)), 1e-3), 0.6, 1.6))
 
 
 def _blendshapes(arrays: dict[str, np.ndarray]) -> np.ndarray:
     return arrays["blendshapes"].astype(np.float32) / 255
 
 
-def _clip(row: dict, arrays: dict[str, np.ndarray], gain: float, rest: np.ndarray) -> Clip:
+def _clip(row: Row, arrays: dict[str, np.ndarray], gain: float, rest: np.ndarray) -> Clip:
     frames = len(arrays["exp"])
     expression = arrays["exp"].astype(np.float32)
     expression[:, :MOUTH_KEYPOINTS] *= gain
@@ -146,16 +167,17 @@ def _clip(row: dict, arrays: dict[str, np.ndarray], gain: float, rest: np.ndarra
     # Scale and translation hold where the person sat; only their quick part belongs to talking.
     motion[:, 63] = np.clip(1 + _quick(arrays["scale"].astype(np.float32)), 0.95, 1.05)
     motion[:, 64:66] = np.clip(_quick(arrays["translation"].astype(np.float32)), -0.1, 0.1)
-    pose = arrays["pose"].astype(np.float32) - np.asarray(row["pose_med"], np.float32)
+    pose = arrays["pose"].astype(np.float32) - np.asarray(row.known["pose_med"], np.float32)
     motion[:, 67:70] = gaussian_filter1d(pose, 1.5, axis=0)  # the tracker's jitter, worst on small faces
     audio = np.zeros(frames * SAMPLES_PER_FRAME, np.float32)
     heard = arrays["audio"][: len(audio)].astype(np.float32) / 32768
     audio[: len(heard)] = heard
     return Clip(
-        name=row["name"], speaker=row["speaker"], language=row["language"], waveform=audio, motion=motion,
+        name=row.name, speaker=row.known["speaker"], language=row.known["language"], waveform=audio, motion=motion,
         blendshapes=_blendshapes(arrays), valid=arrays["ok"].astype(bool),
         identity=arrays["neutral"].astype(np.float32).reshape(63),
-        emotion=pseudo_emotion(_blendshapes(arrays), row.get("emotion"), rest), steady=row["face_px"] >= STEADY,
+        emotion=pseudo_emotion(_blendshapes(arrays), row.known.get("emotion"), rest),
+        steady=row.known["face_px"] >= STEADY, set=row.set, listens=row.listens,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ labels speech without pictures for the audio encoder. Seven dilated residual con
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,8 +86,13 @@ def mel_features(waveform: np.ndarray) -> Tensor:
     return log_mel(torch.from_numpy(level.astype(np.float32))[None])[0].flatten(1)
 
 
-def train_tcn(examples: list[TcnExample], config: TcnConfig) -> Tcn:
-    """Train from scratch on the CPU; about four minutes of one core. The same seed gives the same network."""
+def train_tcn(
+    examples: list[TcnExample], config: TcnConfig, progress: Callable[[int], object] = lambda steps: None
+) -> Tcn:
+    """Train from scratch on the CPU; about four minutes of one core. The same seed gives the same network.
+
+    ``progress`` is told the steps done, after each.
+    """
     rng = np.random.default_rng(config.seed)
     known = torch.cat([example.track[example.valid] for example in examples])
     with torch.random.fork_rng():
@@ -98,7 +103,7 @@ def train_tcn(examples: list[TcnExample], config: TcnConfig) -> Tcn:
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, config.steps, pct_start=0.1)
         weights = torch.ones(len(known[0]))
         weights[-1] = config.gap_weight
-        for features, wanted, valid in _batches(examples, config, network, rng):
+        for step, (features, wanted, valid) in enumerate(_batches(examples, config, network, rng), 1):
             found = network(features)
             error = (found - wanted).square() * weights
             speed = F.smooth_l1_loss(found.diff(dim=1), wanted.diff(dim=1), reduction="none") * weights
@@ -113,6 +118,7 @@ def train_tcn(examples: list[TcnExample], config: TcnConfig) -> Tcn:
                 for slow, fast in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
                     if slow.is_floating_point():
                         slow.lerp_(fast, 1 - config.ema)
+            progress(step)
     return average
 
 

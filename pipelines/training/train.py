@@ -1,7 +1,7 @@
 """Training of the two embedded networks, from a motion set (pipelines/training/corpus.py) to shipped weights.
 
-    moda train encoder SET -o FILE     the audio encoder (hama, pocketsphinx and a TCN as teachers)
-    moda train motion SET -o FILE      the motion generator, on the features of that encoder
+    moda train encoder SET... -o FILE  the audio encoder (hama, pocketsphinx and a TCN as teachers)
+    moda train motion SET... -o FILE   the motion generator, on the features of that encoder
 
 Everything random follows from the seed. Teacher labels are kept under --work and made once. The labelled speech that
 the former may be given is that of pipelines/training/speech.py.
@@ -12,7 +12,9 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +27,7 @@ from moda import Example, replacing, train_motion
 from moda import TrainConfig as MotionTrainConfig
 from moda.network import ModelConfig
 from pipelines.training.corpus import Clip, Retake, load_corpus, retake, speaker_weights, split
-from pipelines.training.sets import CorpusError
+from pipelines.training.sets import CorpusError, Progress
 from pipelines.training.speech import load_speech, manifest, phone_rows
 from pipelines.training.tcn import Tcn, TcnConfig, TcnExample, mel_features, train_tcn
 
@@ -97,20 +99,29 @@ class Resume:
             self.path.unlink(missing_ok=True)
 
 
-def fit_encoder(corpus: Path, speech: Path | None, work: Path, out: Path, config: TrainConfig) -> None:
-    """Train the audio encoder on a motion set and, if given, a folder of labelled speech (`moda train speech`)."""
-    training, tuning, _ = split(load_corpus(corpus))
+def fit_encoder(
+    corpora: Sequence[Path], speech: Path | None, work: Path, out: Path, config: TrainConfig,
+    progress: Progress = lambda what, done, total: None,
+) -> None:  # fmt: skip
+    """Train the audio encoder on motion sets and, if given, a folder of labelled speech (`moda train speech`)."""
+    progress("reading the sets", 0, 0)
+    training, tuning, _ = split(load_corpus(*corpora, progress=partial(progress, "reading the sets")))
     folds = by_speaker(training)
     reader = PhoneReader()
-    labels = {clip.name: teacher_labels(clip, reader, work) for clip in training + tuning}
+    labels = {}
+    for done, clip in enumerate(training + tuning):
+        progress("reading phones off the sound", done, len(training + tuning))
+        labels[clip.name] = teacher_labels(clip, reader, work)
     phonetics = Phonetics.fit(np.concatenate([labels[clip.name][1] for clip in training]))
     tracks = np.concatenate([clip.articulation[clip.valid] for clip in training])
     mean, std = tracks.mean(0), tracks.std(0)
 
     phones = {name: phonetics(rows) for name, (_, rows) in labels.items()}
-    teachers = [
-        train_teacher([c for c in training if folds[c.speaker] != k], phones, TcnConfig(seed=k)) for k in range(FOLDS)
-    ]
+    teachers = []
+    for k in range(FOLDS):
+        others, recipe = [c for c in training if folds[c.speaker] != k], TcnConfig(seed=k)
+        tell = partial(_tell, progress, f"training teacher {k + 1} of {FOLDS}", recipe.steps)
+        teachers.append(train_teacher(others, phones, recipe, tell))
 
     def recorded(clip: Clip, weight: float, share: float) -> Speech:
         track = (clip.articulation - mean) / std
@@ -126,10 +137,16 @@ def fit_encoder(corpus: Path, speech: Path | None, work: Path, out: Path, config
     ]
     watched = [recorded(clip, 1.0, 0.0) for clip in tuning]
     if speech is not None:
+        progress("labelling speech", 0, 0)
         items += labelled_speech(speech, phonetics, teachers, mean, std, total=sum(item.weight for item in items))
     log.info("%d recordings to train on, %d of other speakers to watch", len(items), len(watched))
+    tell = partial(_tell, progress, "training the encoder", config.steps)
     with Resume(out, (config, [(len(item.waveform), item.weight) for item in items])) as resume:
-        train_encoder(items, watched, out, config, resume.keep, resume.kept)
+        train_encoder(items, watched, out, config, resume.keep, resume.kept, tell)
+
+
+def _tell(progress: Progress, what: str, total: int, done: int) -> None:
+    progress(what, done, total)
 
 
 def by_speaker(clips: list[Clip]) -> dict[str, int]:
@@ -143,19 +160,28 @@ def by_speaker(clips: list[Clip]) -> dict[str, int]:
     return {speaker: place % FOLDS for place, speaker in enumerate(longest_first)}
 
 
-def fit_motion(corpus: Path, out: Path, encoder_weights: Path, config: MotionTrainConfig) -> None:
-    """Train the motion generator on a motion set, heard through the audio encoder in `encoder_weights`."""
-    training, tuning, _ = split(load_corpus(corpus))
+def fit_motion(
+    corpora: Sequence[Path], out: Path, encoder_weights: Path, config: MotionTrainConfig,
+    progress: Progress = lambda what, done, total: None,
+) -> None:  # fmt: skip
+    """Train the motion generator on motion sets, heard through the audio encoder in `encoder_weights`."""
+    progress("reading the sets", 0, 0)
+    training, tuning, _ = split(load_corpus(*corpora, progress=partial(progress, "reading the sets")))
     listener = AudioEncoder.embedded(path=encoder_weights)
-    examples, watched = motion_examples(training, listener, config.seed), motion_examples(tuning, listener)
+    hear = partial(progress, "hearing the clips")
+    examples, watched = motion_examples(training, listener, config.seed, hear), motion_examples(tuning, listener)
     log.info("%d examples, %d of other speakers", len(examples), len(watched))
     shape = ModelConfig.lite(audio_dim=listener.token_dim)
     heard = hashlib.sha256(encoder_weights.read_bytes()).hexdigest(), [(clip.name, len(clip)) for clip in training]
+    tell = partial(_tell, progress, "training the motion generator", config.steps)
     with Resume(out, (config, shape, heard)) as resume:
-        train_motion(examples, watched, shape, out, config, resume.keep, resume.kept)
+        train_motion(examples, watched, shape, out, config, resume.keep, resume.kept, tell)
 
 
-def train_teacher(clips: list[Clip], phones: dict[str, np.ndarray], config: TcnConfig) -> Tcn:
+def train_teacher(
+    clips: list[Clip], phones: dict[str, np.ndarray], config: TcnConfig,
+    progress: Callable[[int], object] = lambda steps: None,
+) -> Tcn:  # fmt: skip
     """A network that hears log-mel and phones, and tells the mouth: it labels speech that nobody filmed.
 
     phones: [T, 40] of each clip by name; they are those of the clean recording, whatever room it is heard in.
@@ -167,7 +193,7 @@ def train_teacher(clips: list[Clip], phones: dict[str, np.ndarray], config: TcnC
         for clip, weight in zip(clips, speaker_weights(clips), strict=True)
         for take in [retake(clip, rng)]
     ]
-    return train_tcn(examples, config)
+    return train_tcn(examples, config, progress)
 
 
 def teacher_features(waveform: np.ndarray, phones: np.ndarray) -> Tensor:
@@ -198,7 +224,10 @@ def labelled_speech(
     return items
 
 
-def motion_examples(clips: list[Clip], listener: AudioEncoder, seed: int | None = None) -> list[Example]:
+def motion_examples(
+    clips: list[Clip], listener: AudioEncoder, seed: int | None = None,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> list[Example]:  # fmt: skip
     """Clips as the generator hears them; with a seed, VARIANTS times, in another room and at another tempo each."""
     if seed is None:
         takes = [Retake(clip, clip.waveform, np.arange(len(clip))) for clip in clips]
@@ -206,8 +235,10 @@ def motion_examples(clips: list[Clip], listener: AudioEncoder, seed: int | None 
         rng = np.random.default_rng(seed)
         takes = [retake(clip, rng) for _ in range(VARIANTS) for clip in clips]
     weights = {clip.name: weight for clip, weight in zip(clips, speaker_weights(clips), strict=True)}
-    return [
-        Example(
+    examples = []
+    for done, take in enumerate(takes):
+        progress(done, len(takes))
+        example = Example(
             tokens=listener.hear(take.waveform).half(),
             motion=torch.from_numpy(take.track(take.clip.motion)),
             valid=torch.from_numpy(take.valid),
@@ -216,8 +247,8 @@ def motion_examples(clips: list[Clip], listener: AudioEncoder, seed: int | None 
             steady=take.clip.steady,
             weight=weights[take.clip.name],
         )
-        for take in takes
-    ]
+        examples.append(example)
+    return examples
 
 
 def teacher_labels(clip: Clip, reader: PhoneReader, work: Path) -> tuple[np.ndarray, np.ndarray]:

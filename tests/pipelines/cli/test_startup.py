@@ -44,6 +44,7 @@ except SystemExit as end:
         ("render, missing file", 1, "there is no file nothing.npz"),
         ("faces, missing file", 1, "there is no file nobody.jpg"),
         ("verify, missing file", 1, "there is no file nothing.mp4"),
+        ("prepare, missing folder", 1, "nowhere is not a folder; name the folder that holds the videos"),
         ("app, wrong --auth", 2, "give a name and a password"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -313,11 +314,15 @@ def test_a_run_judges_one_part_and_goes_without_the_phone_reader(
 
     named = {2: "speaker18", 0: "speaker20", 3: "speaker20", 1: "speaker21"}  # tune, train, train, test
     clips = [Clip(**{**vars(recordings[i].clip), "speaker": speaker}) for i, speaker in named.items()]
-    monkeypatch.setattr(evaluation, "load_corpus", lambda _folder: clips)
+    monkeypatch.setattr(evaluation, "load_corpus", lambda *_folders, **_: clips)
     monkeypatch.setattr(baselines, "viseme_rules", missing)
     monkeypatch.setattr(baselines, "tcn_from_phones", missing)
     quick = TcnConfig(steps=2, batch=2, channels=8)
-    report = evaluation.evaluate_set(Path("set"), *weights, SamplerConfig(), "tune", 2, tcn=quick)
+    told: list[tuple[str, int, int]] = []
+    report = evaluation.evaluate_sets(
+        [Path("set")], *weights, SamplerConfig(), "tune", 2, tcn=quick, progress=lambda *step: told.append(step)
+    )
+    assert told[0][0] == "reading the sets" and told[-1] == ("sampling the clips: 1 of 1", 0, 260)
     systems = {
         "moda",
         "moda, as shown",
@@ -330,14 +335,14 @@ def test_a_run_judges_one_part_and_goes_without_the_phone_reader(
         "real",
     }
     assert set(report.scores) == systems
-    assert "without the viseme rules: hama is not installed" in caplog.text
+    assert "without viseme rules: hama is not installed" in caplog.text
     assert {score.speaker for scores in report.scores.values() for score in scores} == {"speaker18"}
     assert report.scores["moda"][0].figures["lips diversity"] > 0.01, "samples differ"
     assert "lips diversity" not in report.scores["ridge"][0].figures
     assert report.summary["loudness"]["gap r"].mean > 0.8
     with pytest.raises(CorpusError, match="test speaker"):
-        monkeypatch.setattr(evaluation, "SHORTEST", 1000)
-        evaluation.evaluate_set(Path("set"), *weights, SamplerConfig())
+        monkeypatch.setattr(evaluation, "JUDGED", 1000)
+        evaluation.evaluate_sets([Path("set")], *weights, SamplerConfig())
 
 
 def test_ranges_come_from_long_clips_and_large_faces(recordings: list[baselines.Recording]) -> None:
@@ -356,7 +361,9 @@ def test_tables_and_json_say_the_same(tmp_path: Path) -> None:
     ours[1].figures["pitch std"] = float("nan")
     theirs = [score("a", **{"gap r": 0.25}), score("b", **{"gap r": float("nan")})]  # b does not count
     ranges = {name: (1.0, 2.5) for name in ("pitch std", "yaw std", "roll std", "blinks/min")}
-    report = Report("tune", 16, 90.0, {"moda": ours, "TCN, encoder": theirs}, ranges)
+    ours, theirs = ([replace(clip, set="one", seconds=45.0) for clip in scores] for scores in (ours, theirs))
+    report = Report("tune", 16, {"moda": ours, "TCN, encoder": theirs}, ranges)
+    assert report.by_set() == {}
     mouth, head, against = tables(report)
     assert "2 clips, 2 tune speakers, 1.5 min, 16 samples" in str(mouth.title)
     assert [list(column.cells)[:2] for column in mouth.columns][:2] == [
@@ -369,3 +376,19 @@ def test_tables_and_json_say_the_same(tmp_path: Path) -> None:
     assert stored["systems"]["moda"]["gap r"] == [0.6, 0.5, 0.7]
     assert stored["clips"] == 2 and stored["real 10 to 90 %"]["yaw std"] == [1.0, 2.5]
     assert [path.name for path in tmp_path.iterdir()] == ["figures.json"]
+    assert "sets" not in stored
+
+
+def test_several_sets_are_reported_together_and_one_by_one(tmp_path: Path) -> None:
+    clips = [ClipScore("a", {"gap r": 0.2}, "one", 10.0), ClipScore("b", {"gap r": 0.6}, "two", 30.0)]
+    report = Report("test", 2, {"moda": clips, "ridge": clips}, {})
+    assert {name: one.summary["moda"]["gap r"].mean for name, one in report.by_set().items()} == {
+        "one": 0.2,
+        "two": 0.6,
+    }
+    (mouth,) = tables(report.by_set()["two"], "two")
+    assert str(mouth.title).startswith("two: 1 clips, 1 test speakers, 0.5 min, 2 samples")
+    write(report, tmp_path / "figures.json")
+    stored = json.loads((tmp_path / "figures.json").read_text())
+    assert stored["systems"]["moda"]["gap r"][0] == pytest.approx(0.4) and stored["seconds"] == 40
+    assert stored["sets"]["one"]["systems"]["ridge"]["gap r"][0] == 0.2 and stored["sets"]["two"]["seconds"] == 30

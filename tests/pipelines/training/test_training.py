@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tracemalloc
 from copy import deepcopy
 from dataclasses import replace
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from contracts import EMOTIONS, SAMPLES_PER_FRAME
 from encoders.audio.train import Speech, augment, log_mel, train_encoder
@@ -35,9 +37,10 @@ from moda.train import (
     settle,
     train_motion,
 )  # fmt: skip
+from pipelines.cli.main import app
 from pipelines.training import corpus as corpora
 from pipelines.training.corpus import LOUD_GAP, load_corpus, retake, speaker_weights, split
-from pipelines.training.sets import CorpusError, part
+from pipelines.training.sets import CorpusError, check_sets, part
 from pipelines.training.train import Resume, by_speaker
 
 
@@ -100,8 +103,86 @@ def test_a_spoilt_set_is_one_clear_line(corpus: Path, spoil: str) -> None:
         (corpus / "npz" / "a.npz").write_bytes(b"PK")
     else:
         np.savez(corpus / "npz" / "a.npz", audio=np.zeros(640, np.int16))
-    with pytest.raises(CorpusError, match="is no motion set"):
+    with pytest.raises(CorpusError, match=r"is no (clip of a )?motion set"):
         load_corpus(corpus)
+
+
+def test_several_sets_are_read_as_one(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Names that recur are led by their set's; who is called the same is levelled in each set alone."""
+    other = tmp_path_factory.mktemp("others") / "more"
+    shutil.copytree(corpus, other)
+    with np.load(other / "npz" / "a.npz") as file:
+        arrays = dict(file)
+    np.savez(other / "npz" / "a.npz", **{**arrays, "exp": arrays["exp"] / 1.5})
+    clips = load_corpus(corpus, other)
+    assert [clip.name for clip in clips] == [f"{name}.{clip}" for name in (corpus.name, "more") for clip in "abc"]
+    assert [clip.set for clip in clips] == [corpus.name] * 3 + ["more"] * 3
+    for clip in (clips[0], clips[3]):
+        assert clip.speaker == "ann"
+        assert np.quantile(clip.articulation[:, -1], 0.95) == pytest.approx(LOUD_GAP, rel=0.02)
+    again = shutil.copytree(corpus, other.parent / "again" / "more")
+    assert [clip.name for clip in load_corpus(other, again)][::3] == ["more-1.a", "more-2.a"]
+    with pytest.raises(CorpusError, match="is given twice"):
+        check_sets([other, other.parent / "." / "more"])
+
+
+def test_listening_faces_are_left_out_unless_asked_for(corpus: Path) -> None:
+    manifest = corpus / "manifest.jsonl"
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    rows[1]["kind"], rows[2]["kind"] = "listen", "talk"
+    manifest.write_text("\n".join(map(json.dumps, rows)))
+    told: list[tuple[int, int]] = []
+    assert [clip.name for clip in load_corpus(corpus, progress=lambda *step: told.append(step))] == ["a", "c"]
+    assert told == [(1, 2), (2, 2)]
+    clips = load_corpus(corpus, listening=True)
+    assert [(clip.name, clip.listens) for clip in clips] == [("a", False), ("b", True), ("c", False)]
+    np.testing.assert_array_equal(clips[2].motion, load_corpus(corpus)[1].motion)
+
+
+def write_manifest(folder: Path, frames: int = 100, **speakers: str) -> Path:
+    folder.mkdir()
+    rows = [{"name": name, "speaker": speaker, "frames": frames} for name, speaker in speakers.items()]
+    (folder / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder
+
+
+def test_what_is_missing_is_said_at_once(tmp_path: Path) -> None:
+    """speaker18 is of the part tune, speaker20 of train, speaker21 of test."""
+    one, two = (
+        write_manifest(tmp_path / "one", a="speaker18", b="speaker20"),
+        write_manifest(tmp_path / "two", a="speaker21"),
+    )
+    check_sets([one, two], "test")
+    with pytest.raises(CorpusError, match=r"2 speakers are too few: by their names, nobody is left to test on; .* 12 "):
+        check_sets([one])
+    with pytest.raises(
+        CorpusError, match="1 speaker is too few: by their names, nobody is left to train or to tune on"
+    ):
+        check_sets([two])
+    short = write_manifest(tmp_path / "short", frames=99, a="speaker21")
+    check_sets([one, short])
+    with pytest.raises(CorpusError, match="no test speaker has a clip of four seconds"):
+        check_sets([one, short], "test")
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (["evaluate", "one"], "nobody is left to test on; add videos of other people"),
+        (["evaluate", "one", "two", "--motion", "no.safetensors"], "`moda train motion` makes one"),
+        (["evaluate", "one", "two", "--encoder", "no.safetensors"], "`moda train encoder` makes one"),
+        (["train", "motion", "one", "-o", "m.safetensors"], "nobody is left to test on"),
+        (["train", "motion", "one", "two", "-o", "m.safetensors", "--encoder", "no"], "`moda train encoder` makes one"),
+    ],
+)
+def test_the_commands_say_it_before_they_read_a_clip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: list[str], says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_manifest(tmp_path / "one", a="speaker18", b="speaker20")
+    write_manifest(tmp_path / "two", a="speaker21")
+    result = CliRunner().invoke(app, line, env={"COLUMNS": "200", "NO_COLOR": "1"})
+    assert result.exit_code == 1 and says in result.stderr, result.output
 
 
 def test_a_set_that_cannot_be_split_is_refused(corpus: Path) -> None:
@@ -234,9 +315,11 @@ def test_motion_training_writes_a_model_that_loads_and_repeats(tmp_path: Path) -
     """The second run is stopped after two steps, and goes on."""
     data, settings = examples(), TrainConfig(steps=4, batch=2, checkpoint=2)
     states: list[dict] = []
+    done: list[int] = []
     train_motion(data, data, ModelConfig.tiny(), tmp_path / "one", settings, lambda s: states.append(deepcopy(s)))
     kept = from_disk(states[0], tmp_path)
-    train_motion(data, data, ModelConfig.tiny(), tmp_path / "two", settings, lambda _: None, kept)
+    train_motion(data, data, ModelConfig.tiny(), tmp_path / "two", settings, lambda _: None, kept, done.append)
+    assert done == [3, 4]
     one, two = (load_checkpoint(tmp_path / name)[0].state_dict() for name in ("one", "two"))
     assert all(torch.equal(one[name], two[name]) for name in one)
     _, space = load_checkpoint(tmp_path / "one")
@@ -253,7 +336,9 @@ def test_encoder_training_writes_an_encoder_that_loads_and_repeats(tmp_path: Pat
     )  # fmt: skip
     config = EncoderTrainConfig(steps=4, batch=2, frames=25, checkpoint=2)
     states: list[dict] = []
-    train_encoder([item], [item], tmp_path / "one", config, lambda state: states.append(deepcopy(state)))
+    done: list[int] = []
+    train_encoder([item], [item], tmp_path / "one", config, lambda s: states.append(deepcopy(s)), progress=done.append)
+    assert done == [1, 2, 3, 4]
     train_encoder([item], [item], tmp_path / "two", config, lambda _: None, from_disk(states[0], tmp_path))
     one, two = (load_lite(tmp_path / name) for name in ("one", "two"))
     assert one.config.hidden == 256

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-import pipelines.training.prepare
+import pipelines.training.footage.prepare as preparing
 from contracts import FPS, KEYPOINT_VERTICES, SAMPLES_PER_FRAME
 from encoders.audio.media import load_audio
 from encoders.face.footage import Footage, nearest
 from encoders.face.track import BLINK
 from pipelines.cli.main import app
 from pipelines.training.corpus import load_corpus
-from pipelines.training.prepare import PrepareError, Record, find_videos, prepare_set, read_table, with_sound
-from pipelines.training.sync import check_sync, lag_curve
-from pipelines.training.takes import LONGEST, cut, find_neutral, make_takes, split
+from pipelines.training.footage.clips import Record, remarks, with_sound
+from pipelines.training.footage.prepare import prepare_set
+from pipelines.training.footage.sources import PrepareError, find_videos, read_table, say_absent
+from pipelines.training.footage.sync import check_sync, lag_curve
+from pipelines.training.footage.takes import LONGEST, cut, find_neutral, make_takes, one_person, split
 
-EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+EXAMPLES = Path(__file__).resolve().parents[4] / "examples"
 UPPER, LOWER = 2, 3  # keypoints of the inner lips
 
 
@@ -40,6 +43,7 @@ def footage(frames: int = 200, seed: int = 0) -> Footage:
         pivot=np.stack([100 + 8 * np.sin(time), 50 * np.ones(frames)], 1).astype(np.float32),
         blendshapes=blendshapes, aperture=-keypoints[:, LOWER, 1], misfit=np.full(frames, 0.04, np.float32),
         size=np.full(frames, 130, np.float32), several=np.zeros(frames, bool),
+        covered=np.zeros(frames, bool),
         change=rng.uniform(0.5, 1.5, frames).astype(np.float32),
         face_change=rng.uniform(1, 3, frames).astype(np.float32), fps=25.0,
     )  # fmt: skip
@@ -75,9 +79,10 @@ def test_short_gaps_are_bridged_and_long_ones_cut() -> None:
 @pytest.mark.parametrize(
     ("track", "frames", "value", "reason"),
     [
-        ("pose", slice(100, 110), 43.0, "turned away"),
-        ("misfit", slice(100, 110), 0.1, "misfit"),
-        ("several", slice(100, 110), True, "several faces"),
+        ("pose", slice(100, 110), 43.0, "head turned away"),
+        ("misfit", slice(100, 110), 0.1, "face not clear"),
+        ("several", slice(100, 110), True, "another face beside it"),
+        ("covered", slice(100, 110), True, "mouth covered"),
         ("face_change", slice(100, 110), 0.01, "frozen picture"),
     ],
 )
@@ -234,16 +239,35 @@ def test_folders_and_tables_that_do_not_serve(tmp_path: Path) -> None:
         find_videos(tmp_path)
     (tmp_path / "ann").mkdir()
     (tmp_path / "ann" / "a.MP4").touch()
-    assert find_videos(tmp_path) == [tmp_path / "ann" / "a.MP4"]
+    assert find_videos(tmp_path) == ([tmp_path / "ann" / "a.MP4"], "")
+    for name in (".DS_Store", "b.3gp", "notes.txt", "c.rm", "d.rm", "README"):
+        (tmp_path / "ann" / name).touch()
+    found, passed_over = find_videos(tmp_path)
+    assert [path.name for path in found] == ["a.MP4", "b.3gp"]
+    assert passed_over == "passed over, as their names are not those of videos: 2 .rm, 1 without an ending, 1 .txt"
+
+
+def test_tables_say_who_speaks_and_more(tmp_path: Path) -> None:
+    (tmp_path / "ann").mkdir()
+    (tmp_path / "ann" / "a.MP4").touch()
     table = tmp_path / "people.csv"
-    table.write_text("path,speaker,emotion\nann/a.MP4,Ann,sadness\n")
-    assert read_table(table, tmp_path) == {"ann/a.MP4": {"speaker": "Ann", "emotion": "sadness"}}
+    table.write_text("path,speaker,emotion,licence,intensity\nann/a.MP4,Ann,sadness,CC0,\n")
+    stated = {"speaker": "Ann", "emotion": "sadness", "licence": "CC0"}
+    assert read_table(table, tmp_path).stated == {"ann/a.MP4": stated}
     table.write_text("path,emotion\nann/a.MP4,sad\n")
     with pytest.raises(PrepareError, match=r"line 2: no emotion 'sad'; use anger"):
         read_table(table, tmp_path)
-    table.write_text("path\nbob.mp4\n")
-    with pytest.raises(PrepareError, match=r"line 2: there is no video 'bob.mp4'"):
+    table.write_text("file\nann/a.MP4\n")
+    with pytest.raises(PrepareError, match="has no column path"):
         read_table(table, tmp_path)
+    table.write_text("path,kind,frames\nann/a.MP4,talk,7\n")
+    with pytest.raises(PrepareError, match="moda itself writes frames, kind for every clip; call the column otherwise"):
+        read_table(table, tmp_path)
+    table.write_text("path,sex\nbob.mp4,m\nann/a.MP4,f\n")  # a video that is gone stops nobody
+    found = read_table(table, tmp_path)
+    assert found.stated == {"ann/a.MP4": {"sex": "f"}} and found.absent == ("bob.mp4",)
+    assert "1 row names a video that is not there: bob.mp4; correct" in say_absent(table, found.absent)
+    assert "2 rows name videos that are not there: a.mp4, b.mp4; correct" in say_absent(table, ("a.mp4", "b.mp4"))
 
 
 def test_bad_videos_are_one_line_each(tmp_path: Path) -> None:
@@ -255,6 +279,7 @@ def test_bad_videos_are_one_line_each(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     lines = [line for line in result.stderr.splitlines() if line.startswith("left out")]
     assert len(lines) == 2 and "empty.mov" in lines[0] and "noise.mp4" in lines[1]
+    assert result.output.count("noise.mp4") <= 2 and "empty.mov" not in result.stdout, "each reason is said once"
     assert "0 clips, 0.0 minutes, 0 speakers, from 0 of 2 videos" in result.stdout
     assert (out / "manifest.jsonl").read_text() == "" and list((out / "videos").iterdir()) == []
 
@@ -264,36 +289,76 @@ def test_a_refused_video_is_not_tracked_again(tmp_path: Path, monkeypatch: pytes
     videos.mkdir()
     (videos / "mute.mp4").write_bytes(b"no lips move")
     (videos / "gone.mp4").write_bytes(b"an odd one")
-    known = pipelines.training.prepare.fingerprint
+    known = preparing.fingerprint
 
     def fingerprint(path: Path) -> str:
         if path.name == "gone.mp4":
             raise PermissionError(13, "Permission denied")
         return known(path)
 
-    monkeypatch.setattr(pipelines.training.prepare, "fingerprint", fingerprint)
-    monkeypatch.setattr(
-        pipelines.training.prepare, "track", lambda path, *_: Record(path.name, seconds=9.0, refusal="mute")
-    )
-    records = prepare_set(videos, out)
+    monkeypatch.setattr(preparing, "fingerprint", fingerprint)
+    monkeypatch.setattr(preparing, "track", lambda path, *_: Record(path.name, seconds=9.0, refusal="mute"))
+    monkeypatch.setattr(preparing, "sound_of", lambda _: np.zeros(16_000, np.float32))
+    records = prepare_set(videos, out).records
     assert [(record.path, record.refusal.split(";")[0]) for record in records] == [
         ("gone.mp4", "cannot be read (Permission denied)"), ("mute.mp4", "mute"),
     ]  # fmt: skip
-    monkeypatch.setattr(pipelines.training.prepare, "track", lambda *_: pytest.fail("it is tracked again"))
-    assert prepare_set(videos, out) == records
+    monkeypatch.setattr(preparing, "track", lambda *_: pytest.fail("it is tracked again"))
+    assert prepare_set(videos, out).records == records
 
 
-@pytest.mark.slow
-def test_a_rendered_video_all_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Motion that follows a recording, rendered, and tracked again; the sound comes 4 frames late in a second video."""
+def test_takes_as_short_as_asked_for() -> None:
+    shot = footage()
+    shot.change[[37, 75, 113]] = 60
+    assert cut(shot, 30).stretches[0] == slice(0, 37) and not cut(shot, 30).lost
+
+
+def test_another_shortest_take_has_a_video_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A set of an earlier version, whose record says nothing of it, was cut at 1.5 s."""
+    videos, out = tmp_path / "videos", tmp_path / "set"
+    videos.mkdir()
+    (videos / "talk.mp4").write_bytes(b"somebody")
+    cuts: list[int] = []
+
+    def track(path: Path, key: str, *rest: object) -> Record:
+        cuts.append(shortest := rest[3])
+        return Record(path.name, refusal="none", shortest=shortest)
+
+    monkeypatch.setattr(preparing, "track", track)
+    monkeypatch.setattr(preparing, "sound_of", lambda _: np.zeros(16_000, np.float32))
+    (out / "videos").mkdir(parents=True)
+    key = preparing.fingerprint(videos / "talk.mp4")
+    (out / "videos" / f"{key}.json").write_text(json.dumps({"path": "old.mp4", "refusal": "old"}))
+    assert prepare_set(videos, out).records == [Record("talk.mp4", refusal="old")] and not cuts
+    assert prepare_set(videos, out, shortest=0.8).records[0].refusal == "none"
+    prepare_set(videos, out, shortest=0.8)
+    assert cuts == [20]
+
+
+def test_only_the_person_seen_longest_is_kept() -> None:
+    shot = footage()
+    shot.change[[60, 150]] = 60
+    shot.keypoints[60:150] += np.random.default_rng(0).normal(0, 0.06, (21, 3))
+    cutting = one_person(shot, cut(shot))
+    assert cutting.stretches == [slice(0, 60), slice(150, 200)] and cutting.lost == {"another person": 90}
+    assert one_person(footage(), cut(footage())).stretches == [slice(0, 200)]
+
+
+def test_dark_glasses_are_said() -> None:
+    assert remarks(footage()) == ""
+    assert "dark glasses seem to hide the eyes" in remarks(replace(footage(), dark_eyes=0.9))
+    assert "damaged towards its end" in remarks(replace(footage(), damaged=True))
+
+
+LOWER_Y = 3 * LOWER + 1  # of motion [70]
+
+
+def lips_and_head(voice: Path, length: int) -> np.ndarray:
+    """Motion [length, 70] of lips that follow a recording, on a head that turns."""
     from encoders.audio.wav2vec import AudioEncoder
-    from encoders.face.portrait import encode_face
-    from moda.render import MeshRenderer
-    from pipelines.film.video import open_video
-    from pipelines.training.sync import hear_opening
+    from pipelines.training.footage.turns import hear
 
-    voice, length = EXAMPLES / "voice_en.wav", 90
-    heard = hear_opening(AudioEncoder.embedded(), load_audio(voice))[:length]
+    heard = hear(AudioEncoder.embedded(), load_audio(voice)).opening[:length]
     told = np.zeros((length, 70), np.float32)
     told[:, 63] = 1
     opening = 0.25 * (heard - heard.min()) / np.ptp(heard)
@@ -301,18 +366,56 @@ def test_a_rendered_video_all_the_way(tmp_path: Path, monkeypatch: pytest.Monkey
     for vertex, share in jaw.items():
         told[:, 3 * KEYPOINT_VERTICES.index(vertex) + 1] = share * opening
     told[:, 68] = 8 * np.sin(np.arange(length) / 12)
+    return told
 
-    videos, out = tmp_path / "videos", tmp_path / "set"
+
+def film(path: Path, told: np.ndarray, voice: Path, delay: float = 0.0) -> None:
+    """The bundled portrait as the motion says, and a recording."""
+    from encoders.face.portrait import encode_face
+    from moda.render import MeshRenderer
+    from pipelines.film.video import open_video
+
     renderer = MeshRenderer()
-    pictures = list(renderer.render(renderer.prepare(encode_face(EXAMPLES / "portrait.jpg"), 320), told))
+    with open_video(path, sound=voice, delay=delay) as video:
+        for picture in renderer.render(renderer.prepare(encode_face(EXAMPLES / "portrait.jpg"), 320), told):
+            video.write(picture)
+
+
+@pytest.mark.slow
+def test_an_interview_all_the_way(tmp_path: Path) -> None:
+    """The face speaks for 3.2 s, and then is spoken to."""
+    (videos := tmp_path / "videos").mkdir()
+    told = lips_and_head(EXAMPLES / "voice_en.wav", 160)
+    told[80:, : 3 * 11] = 0
+    film(videos / "interview.mp4", told, EXAMPLES / "voice_en.wav")
+    result = CliRunner().invoke(app, ["prepare", str(videos), "-o", str(tmp_path / "set")], env={"COLUMNS": "200"})
+    assert result.exit_code == 0 and "s listening" in result.stderr and "of listening" in result.stdout, result.output
+    talk, listen = sorted(load_corpus(tmp_path / "set", listening=True), key=lambda clip: clip.listens)
+    assert [clip.name for clip in load_corpus(tmp_path / "set")] == [talk.name]
+    assert 60 <= len(talk) <= 85 and 60 <= len(listen) <= 85 and listen.listens and not talk.listens
+    assert listen.articulation[:, -1].std() < 0.1 * talk.articulation[:, -1].std() + 0.01
+
+
+@pytest.mark.slow
+def test_a_rendered_video_all_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Motion that follows a recording, rendered, and tracked again; the sound comes 4 frames late in a second video."""
+    voice, length = EXAMPLES / "voice_en.wav", 90
+    told = lips_and_head(voice, length)
+    opening = told[:, LOWER_Y] / -0.85
+    videos, out = tmp_path / "videos", tmp_path / "set"
     for folder, delay in (("ann", 0.0), ("bob", 4 / FPS)):
         (videos / folder).mkdir(parents=True)
-        with open_video(videos / folder / "talk.mp4", sound=voice, delay=delay) as video:
-            for picture in pictures:
-                video.write(picture)
+        film(videos / folder / "talk.mp4", told, voice, delay)
     (videos / "copy.mp4").write_bytes((videos / "ann" / "talk.mp4").read_bytes())
 
-    records = prepare_set(videos, out, by_folder=True)
+    (people := tmp_path / "speakers.csv").write_text(
+        "path,speaker,licence\nann/talk.mp4,ann,CC0\nbob/talk.mp4,bob,\neve/talk.mp4,eve,\n"
+    )
+    outcome = prepare_set(videos, out, table=people)
+    assert outcome.remarks == [
+        f"{people}: 1 row names a video that is not there: eve/talk.mp4; correct the column path"
+    ]
+    records = outcome.records
     refused = [record for record in records if record.refusal]
     assert [record.path for record in refused] == ["copy.mp4"] and "same video as ann" in refused[0].refusal
     ann, bob = sorted(load_corpus(out), key=lambda clip: clip.speaker)
@@ -320,6 +423,8 @@ def test_a_rendered_video_all_the_way(tmp_path: Path, monkeypatch: pytest.Monkey
     rows = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
     rows.sort(key=lambda row: row["speaker"])
     assert [row["sync"]["lag_removed"] for row in rows] == [0, -4]
+    assert [row.get("licence") for row in rows] == ["CC0", None]
+    assert {row["kind"] for row in rows} == {"talk"} and all(row["sync"]["r_clip"] > 0.9 for row in rows)
     for clip, row in zip((ann, bob), rows, strict=True):
         assert len(clip) == row["frames"] >= length - 6 and len(clip.waveform) == len(clip) * SAMPLES_PER_FRAME
         frames = slice(row["start_frame"], row["start_frame"] + len(clip))
@@ -332,10 +437,12 @@ def test_a_rendered_video_all_the_way(tmp_path: Path, monkeypatch: pytest.Monkey
     other = bob.waveform * 32768
     assert np.corrcoef(loud[: len(other)][: len(loud)], other[: len(loud)])[0, 1] > 0.9
 
-    files = {path: path.stat().st_mtime_ns for folder in ("npz", "videos") for path in (out / folder).iterdir()}
+    files = {
+        path: path.stat().st_mtime_ns for folder in ("npz", "videos", "sounds") for path in (out / folder).iterdir()
+    }
     manifest = (out / "manifest.jsonl").read_text()
-    monkeypatch.setattr(pipelines.training.prepare, "watch", lambda *_, **__: pytest.fail("it is tracked again"))
-    assert prepare_set(videos, out, by_folder=True) == records
+    monkeypatch.setattr(preparing, "track", lambda *_, **__: pytest.fail("it is tracked again"))
+    assert prepare_set(videos, out, table=people).records == records
     assert {path: path.stat().st_mtime_ns for path in files} == files
     assert (out / "manifest.jsonl").read_text() == manifest
 
@@ -345,3 +452,4 @@ def test_a_rendered_video_all_the_way(tmp_path: Path, monkeypatch: pytest.Monkey
     lines = (out / "manifest.jsonl").read_text().splitlines()
     row = next(row for line in lines if (row := json.loads(line))["blob"] == rows[0]["blob"])
     assert (row["path"], row["speaker"], row["sex"], row["language"]) == ("ann/renamed.mp4", "Ann", "f", "en")
+    assert "licence" not in row  # no longer stated

@@ -12,12 +12,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.ndimage import median_filter
 from scipy.signal import savgol_filter
 
 from contracts import FPS, LOWER_LIP, UPPER_LIP
 from encoders import LIP_CONTACT
-from encoders.face import BLINK, BRIDGED, FRONTAL, MAX_MISFIT, SHUT_RANGE, SMOOTHING, neutral_keypoints
+from encoders.face import BLINK, BRIDGED, FRONTAL, MAX_MISFIT, SHUT_RANGE, SMOOTHING, neutral_keypoints, new_picture
 
 if TYPE_CHECKING:
     from contracts import Array
@@ -27,8 +26,7 @@ MAX_YAW = 42.0  # degrees: beyond, the far corner of the mouth is guessed
 SHORTEST = 38  # frames: 1.5 s
 LONGEST = 30 * FPS  # frames
 JUMP = (0.35, 14.0, 0.12)  # of neck pivot (OC), pose (degrees) and keypoints (rms, OC) from one frame to the next
-NEW_PICTURE = (25.0, 6.0, 6.0)  # grey levels; or fewer if these many times what is usual around it
-AROUND = 25  # frames that tell what is usual
+OTHER_FACE = 0.06  # OC, rms between the median keypoints of two takes: of one person's 99 % are nearer
 STILL = 0.05  # grey levels of change within the face: less is a repeated picture
 FROZEN = 6  # repeated pictures in a row
 
@@ -72,6 +70,13 @@ class Neutral:
     eye_frames: int
     correction: float  # OC of gap that was left in the most shut frames and is taken out
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """What a manifest says of it."""
+        return {
+            "shut_frames": self.shut_frames, "eye_frames": self.eye_frames, "shut_corr": round(self.correction, 4),
+        }  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Cutting:
@@ -82,17 +87,18 @@ class Cutting:
     lost: Counter[str]  # frames left out, by reason
 
 
-def cut(footage: Footage) -> Cutting:
-    """Find what can be trained on."""
+def cut(footage: Footage, shortest: int = SHORTEST) -> Cutting:
+    """Find what can be trained on; takes of fewer frames than ``shortest`` are left out."""
     reasons = {
         "no face": ~footage.seen,
-        "several faces": footage.several,
-        "turned away": np.abs(footage.pose[:, 1]) > MAX_YAW,
-        "misfit": footage.misfit > MAX_MISFIT,
+        "another face beside it": footage.several,
+        "head turned away": np.abs(footage.pose[:, 1]) > MAX_YAW,
+        "face not clear": footage.misfit > MAX_MISFIT,
+        "mouth covered": footage.covered,
         "frozen picture": frozen(footage.face_change),
     }
     usable = ~np.any(list(reasons.values()), axis=0)
-    stretches = [part for part in _stretches(footage, usable) if part.stop - part.start >= SHORTEST]
+    stretches = [part for part in _stretches(footage, usable) if part.stop - part.start >= shortest]
     left_out = np.ones(len(footage), bool)
     for part in stretches:
         left_out[part] = False
@@ -115,13 +121,6 @@ def _stretches(footage: Footage, usable: Array) -> list[slice]:
     return [slice(int(start), int(end)) for start, end in zip(starts, ends, strict=True)]
 
 
-def new_picture(change: Array) -> Array:
-    """Where a picture is not the continuation of the one before, bool [T]."""
-    flat, least, times = NEW_PICTURE
-    usual = median_filter(change, AROUND, mode="nearest")
-    return (change > flat) | ((change > least) & (change > times * usual))
-
-
 def jumps(footage: Footage, before: Array, after: Array) -> Array:
     """Whether the head or face jumps from frames ``before`` [N] to frames ``after`` [N], bool [N]."""
     steps = after - before  # a bridge may rise as its frames would
@@ -139,6 +138,23 @@ def frozen(face_change: Array) -> Array:
     for start, end in zip(edges[::2], edges[1::2], strict=True):
         flags[start:end] = end - start >= FROZEN
     return flags
+
+
+def one_person(footage: Footage, cutting: Cutting) -> Cutting:
+    """Without the takes of other faces than the one that is seen longest, as in interviews cut to and fro.
+
+    Faces are told apart by the median of their keypoints: about half of all pairs of speakers are.
+    """
+    if not cutting.stretches:
+        return cutting
+    medians = np.stack([np.nanmedian(footage.keypoints[part], 0) for part in cutting.stretches])  # [N, 21, 3]
+    apart = np.sqrt(((medians[:, None] - medians) ** 2).sum(-1).mean(-1))  # [N, N]
+    frames = np.array([part.stop - part.start for part in cutting.stretches])
+    same = (apart < OTHER_FACE)[np.argmax((apart < OTHER_FACE) @ frames)]
+    lost = cutting.lost + Counter({"another person": int(frames[~same].sum())})
+    return replace(
+        cutting, stretches=[part for part, own in zip(cutting.stretches, same, strict=True) if own], lost=+lost
+    )
 
 
 def make_takes(footage: Footage, cutting: Cutting) -> tuple[list[Take], Neutral]:

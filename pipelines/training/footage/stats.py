@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from contracts import BLENDSHAPES, FPS, KEYPOINT_VERTICES, LOWER_LIP, UPPER_LIP
+from pipelines.training.sets import LISTEN
 
 EYES = [BLENDSHAPES.index("eyeBlinkLeft"), BLENDSHAPES.index("eyeBlinkRight")]
 SHUT_EYES = 0.5  # blendshape
@@ -15,7 +16,12 @@ POSE_LENGTH = 240  # frames: figures about head and blinks are of clips of 9.6 s
 
 
 def statistics(rows: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
-    """Figures of the clips that ``rows`` of a manifest name (at least one) in ``folder``; OC, degrees, seconds."""
+    """Figures of the clips that ``rows`` of a manifest name in ``folder``; OC, degrees, seconds.
+
+    They are of the clips in which the face speaks, of which there is one at least; the others are only counted.
+    """
+    listening = [row for row in rows if row.get("kind") == LISTEN]
+    rows = [row for row in rows if row.get("kind") != LISTEN]
     expressions, gaps, speeds, heads = [], [], [], []
     for row in rows:
         with np.load(folder / f"{row['name']}.npz") as clip:
@@ -36,6 +42,7 @@ def statistics(rows: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
         "clips": len(rows),
         "minutes": round(sum(row["seconds"] for row in rows) / 60, 2),
         "speakers": len({row["speaker"] for row in rows}),
+        "listening_minutes": round(sum(row["seconds"] for row in listening) / 60, 2),
         "language": _minutes(seconds, "language"),
         "sex": _minutes(seconds, "sex"),
         "short": sum(row["short"] for row in rows),

@@ -16,7 +16,6 @@ from contracts import FPS
 
 if TYPE_CHECKING:
     from contracts import Array
-    from encoders.audio import AudioEncoder
 
 REACH = 15  # frames searched on either side
 BELIEVED = 6  # frames: a larger lag is taken for an accident, or for another voice
@@ -40,14 +39,10 @@ class Sync:
     refusal: str = ""  # why the video should not be used; empty if it may
 
 
-def hear_opening(encoder: AudioEncoder, waveform: Array) -> Array:
-    """How far the mouth opens by the sound [640 N], float [N], in standard units."""
-    heard = [features.articulation for features in encoder.stream(waveform)]
-    return np.concatenate([track.cpu().numpy()[:, -1] for track in heard if track is not None])
-
-
 def check_sync(heard: Array, gap: Array) -> Sync:
     """Compare the opening heard [N] with the one tracked [T], NaN where it was not, both from second 0 of a video."""
+    if np.isnan(gap).all():
+        return Sync(0.0, 0, 0, 0.0, 0.0, "somebody is heard all the time, but not by these lips, which are still")
     curve = lag_curve(heard, gap)
     best = int(np.argmax(curve)) - REACH
     r, r_at_0 = float(curve[best + REACH]), float(curve[REACH])
@@ -57,13 +52,21 @@ def check_sync(heard: Array, gap: Array) -> Sync:
     least = next(limit for longer, limit in LEAST if seconds > longer or not longer)
     low, high = np.nanquantile(gap, [0.05, 0.95])
     if high - low < MOVES:
-        refusal = f"the mouth hardly moves ({high - low:.3f} of {MOVES} OC)"
+        refusal = f"the mouth hardly moves ({high - low:.3f} of {MOVES} OC); use a video in which this person speaks"
     elif r < least:
-        refusal = f"lips and sound do not go together (r {r:.2f}, {least:.2f} needed)"
+        refusal = (
+            f"lips and sound do not go together (r {r:.2f}, {least:.2f} needed), as under music, a dub or a narrator; "
+            "use the original sound"
+        )
     elif abs(removed) > BELIEVED:
-        refusal = f"lips and sound are {abs(removed)} frames apart"
+        refusal = (
+            f"lips and sound are {abs(removed)} frames apart, and {BELIEVED} are mended; export the video again in step"
+        )
     elif abs(removed) > 1 and conf < CONFIDENT:
-        refusal = f"lips and sound seem {abs(removed)} frames apart, which is doubtful ({conf:.2f}, {CONFIDENT} needed)"
+        refusal = (
+            f"lips and sound seem {abs(removed)} frames apart, which is doubtful ({conf:.2f}, {CONFIDENT} needed); "
+            "a longer piece of the video may tell"
+        )
     else:
         refusal = ""
     return Sync(r, best, removed, r_at_0, conf, refusal)
