@@ -35,8 +35,9 @@ class Limits:
     megapixels: float = 50.0  # of a portrait: decoded, 150 MB
 
     def __post_init__(self) -> None:
-        if not all(limit > 0 for limit in (self.seconds, self.megabytes, self.megapixels)):
-            raise LimitError("limits are above 0; give --max-seconds and --max-upload-mb as positive numbers")
+        for limit, most, name in ((self.seconds, 3600, "--max-seconds"), (self.megabytes, 10_000, "--max-upload-mb")):
+            if not 0 < limit <= most:  # not a number is outside as well
+                raise LimitError(f"a limit of {limit:g} is none; give {name} as a number above 0, {most} at most")
 
     @property
     def bytes(self) -> int:
