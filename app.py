@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -154,12 +155,18 @@ def launch(
 
 def serving(studio: Studio, names: Names | None = None) -> dict[str, Any]:
     """How gradio is to serve a page of ours."""
-    largest = studio.limits.bytes
-    guard = {"largest": largest, "names": names or Names(), "folders": (studio.workspace.root, EXAMPLES.absolute())}
+    largest, folders = studio.limits.bytes, (studio.workspace.root, EXAMPLES.absolute())
+
+    @asynccontextmanager
+    async def guarded(server: Any) -> AsyncIterator[None]:
+        """Before gradio's own middleware, which would answer other pages; a middleware of ours would come after it."""
+        server.middleware_stack = Guard(server.middleware_stack, largest, names or Names(), folders)
+        yield
+
     return {
         "allowed_paths": [str(EXAMPLES)], "max_file_size": largest, "show_error": True, "ssr_mode": False,
         "enable_monitoring": False, "run_history": False, "mcp_server": False, "pwa": False, "footer_links": ["api"],
-        "app_kwargs": {"middleware": [(Guard, (), guard)]},
+        "app_kwargs": {"lifespan": guarded},
         "theme": THEME, "css_paths": [ASSETS / "page.css"],
         "head": f"<script>{(ASSETS / 'page.js').read_text('utf-8')}</script>",
     }  # fmt: skip

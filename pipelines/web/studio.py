@@ -27,7 +27,7 @@ from pipelines.talk import Voice
 from pipelines.web.grid import film_emotions
 from pipelines.web.plot import plot_motion
 from pipelines.web.preview import film_preview, read_preview
-from pipelines.web.workspace import Limits, Workspace
+from pipelines.web.workspace import Limits, Workspace, give_back_memory
 from pipelines.weights import LITE, PUBLISHED, installed
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class Studio:
         self._results: dict[str, Result] = {}
         self._beginning = Lock()  # visitors begin at once
         # By path and size: uploads lie under the hash of what is in them.
-        self._look = lru_cache(KEPT)(lambda portrait, _: tuple(judge_faces(portrait)))
+        self._look = lru_cache(KEPT)(lambda portrait, _: _judge(portrait))
         self._encode = lru_cache(KEPT)(lambda portrait, _: encode_face(portrait))
         self._hear = lru_cache(KEPT)(lambda voice, _: self.head.listen(voice, self.limits.seconds))
 
@@ -208,6 +208,7 @@ class Studio:
                 steps = film_emotions(self.head, face, voice, result.video, result.options, result.grid)
             yield from film_preview(steps, result.preview, result.voice) if preview else steps
         finally:
+            give_back_memory()
             if not result.video.is_file():
                 shutil.rmtree(result.folder, ignore_errors=True)
 
@@ -254,6 +255,13 @@ class Studio:
     def _stamp(self, path: Path) -> int:
         self.workspace.use(path)
         return path.stat().st_size if path.is_file() else 0
+
+
+def _judge(portrait: Path) -> tuple[JudgedFace, ...]:
+    try:
+        return tuple(judge_faces(portrait))
+    finally:
+        give_back_memory()
 
 
 def _visemes(voice: Voice) -> Array | None:
