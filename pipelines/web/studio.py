@@ -125,7 +125,7 @@ class Studio:
         self._results: dict[str, Result] = {}
         self._beginning = Lock()  # visitors begin at once
         # By path and size: uploads lie under the hash of what is in them.
-        self._look = lru_cache(KEPT)(lambda portrait, _: _judge(portrait))
+        self._look = lru_cache(KEPT)(lambda portrait, _: tuple(judge_faces(portrait)))
         self._encode = lru_cache(KEPT)(lambda portrait, _: encode_face(portrait))
         self._hear = lru_cache(KEPT)(lambda voice, _: self.head.listen(voice, self.limits.seconds))
 
@@ -248,6 +248,7 @@ class Studio:
     def tell(self, error: Exception) -> str:
         """An error as visitors should read it. What is a fault of ours goes to stderr in full."""
         if isinstance(error, ModaError):
+            give_back_memory(error)
             return self.workspace.without_folders(str(error))
         traceback.print_exception(error)
         return "something went wrong here, which is a fault of moda; the log of the server says what"
@@ -255,13 +256,6 @@ class Studio:
     def _stamp(self, path: Path) -> int:
         self.workspace.use(path)
         return path.stat().st_size if path.is_file() else 0
-
-
-def _judge(portrait: Path) -> tuple[JudgedFace, ...]:
-    try:
-        return tuple(judge_faces(portrait))
-    finally:
-        give_back_memory()
 
 
 def _visemes(voice: Voice) -> Array | None:

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -145,9 +146,12 @@ def _hold(lock: IO[str]) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def give_back_memory() -> None:
-    """Hand the memory that pictures took back to the system: glibc keeps it, for each thread that ever looked at one.
-    Elsewhere nothing is to be done."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+def give_back_memory(error: BaseException | None = None) -> None:
+    """Hand the memory that pictures took back to the system: what glibc keeps for each thread that ever looked at one,
+    and what ``error``, as long as somebody has it, keeps of where it came from."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None  # musl has none
     if trim is not None:
         trim(0)

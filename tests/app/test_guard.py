@@ -20,6 +20,7 @@ from pipelines.web.rules import Names, Tries
 from pipelines.web.studio import Studio
 from pipelines.web.workspace import BROKEN_OFF, LOCK, PREFIX, Limits, Workspace, open_workspace, remove_left
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")  # its use of pandas
 LIMITS = Limits(seconds=10, megabytes=3)
 JSON = "Content-Type: application/json"
 
