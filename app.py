@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from pipelines.web import (
     Given,
     Guard,
     Limits,
+    Names,
     Result,
     Stage,
     Studio,
@@ -134,28 +136,37 @@ def _film(studio: Studio, form: Form, stage: Stage, consent: gr.Checkbox, grows:
 def launch(
     host: str = "127.0.0.1", port: int = 7860, device: str = "auto", share: bool = False,
     auth: tuple[str, str] | None = None, limits: Limits | None = None, concurrency: int = 1,
+    allow_hosts: tuple[str, ...] = (),
 ) -> None:  # fmt: skip
     """Serve the page until Ctrl-C. What visitors bring and what is made for them lies in one folder that only we can
-    read, and goes with us."""
+    read, and goes with us. ``allow_hosts``: more names that the page goes by."""
     if (share or host not in LOOPBACK) and auth is None:
         advice = "--auth USER:PASS asks for a name and a password"
         print(f"warning: whoever reaches this page can use it; {advice}", file=sys.stderr)
     with open_workspace() as workspace:
         os.environ["GRADIO_TEMP_DIR"] = str(workspace.root)  # where gradio puts what comes in
         studio = Studio(TalkingHead(device), workspace, limits)
-        page = build(studio, concurrency)
+        page, names = build(studio, concurrency), Names(host, allow_hosts, share)
         try:
-            page.launch(server_name=host, server_port=port, share=share, auth=auth, **serving(studio.limits))
+            page.launch(server_name=host, server_port=port, share=share, auth=auth, **serving(studio, names))
         except OSError as error:  # gradio's, when it cannot listen
             raise ModaError(f"the page cannot be served at {host}:{port}; choose another --port") from error
 
 
-def serving(limits: Limits) -> dict[str, Any]:
+def serving(studio: Studio, names: Names | None = None) -> dict[str, Any]:
     """How gradio is to serve a page of ours."""
+    largest, folders = studio.limits.bytes, (studio.workspace.root, EXAMPLES.absolute())
+
+    @asynccontextmanager
+    async def guarded(server: Any) -> AsyncIterator[None]:
+        """Before gradio's own middleware, which would answer other pages; a middleware of ours would come after it."""
+        server.middleware_stack = Guard(server.middleware_stack, largest, names or Names(), folders)
+        yield
+
     return {
-        "allowed_paths": [str(EXAMPLES)], "max_file_size": limits.bytes, "show_error": True, "ssr_mode": False,
+        "allowed_paths": [str(EXAMPLES)], "max_file_size": largest, "show_error": True, "ssr_mode": False,
         "enable_monitoring": False, "run_history": False, "mcp_server": False, "pwa": False, "footer_links": ["api"],
-        "app_kwargs": {"middleware": [(Guard, (), {"largest": limits.bytes})]},
+        "app_kwargs": {"lifespan": guarded},
         "theme": THEME, "css_paths": [ASSETS / "page.css"],
         "head": f"<script>{(ASSETS / 'page.js').read_text('utf-8')}</script>",
     }  # fmt: skip

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
@@ -19,6 +20,17 @@ from pipelines.weights import LITE, PUBLISHED, RANDOM, WEIGHTS, check_models
 
 Sampling = Literal["default", "published"]
 LARGEST_SEED = 2**63 - 1
+LONGEST_EMOTION = 10_000  # characters: a key every other second for half an hour
+_KNOB = (0, int(LARGEST), "1 is the model itself, 0 is off")
+_SCALE = (0, 20, "a guidance scale of 1 is the model itself, more than 4 only distorts")
+#: The options that are numbers: the least, the most, and what to do about others. They bound what a video can cost.
+NUMBERS: dict[str, tuple[int, int, str]] = {
+    "seed": (0, LARGEST_SEED, "any whole number in there is a seed"),
+    "steps": (1, 100, "5 to 20 are good, more only take longer"),
+    "guidance": _SCALE, "emotion_guidance": _SCALE,
+    "head_motion": _KNOB, "blink_rate": _KNOB, "mouth": _KNOB, "expression": _KNOB,
+    "face": (1, 1000, "`moda faces` numbers the faces of a picture"),
+}  # fmt: skip
 #: The emotions that can be asked for by name.
 LABELS = tuple(name for name in EMOTIONS if name != "none")
 
@@ -42,11 +54,12 @@ class TalkOptions:
     """``published`` samples as the published MoDA does, for comparison: ten steps, windows blended, the clip heard and
     its lips touched up as a whole. For its own weights only."""
     steps: int | None = None
-    """Evaluations of the network per window of motion. Of this and the next two None is what suits the weights."""
+    """1 to 100: evaluations of the network per window of motion. Of this and the next two None is what suits the
+    weights."""
     guidance: float | None = None
-    """How hard the speech is followed; 1 is the model itself."""
+    """0 to 20: how hard the speech is followed; 1 is the model itself."""
     emotion_guidance: float | None = None
-    """How hard the emotion is followed; 1 is the model itself."""
+    """0 to 20: how hard the emotion is followed; 1 is the model itself."""
     look_up: bool = False
     """Lift the gaze a little in every frame, as the published pipeline does; for published weights only."""
     head_motion: float = 1.0
@@ -65,8 +78,8 @@ class TalkOptions:
     background: Background = "still"
     """``still``, or ``follow``: the surroundings give way to the head elastically."""
     face: int | None = None
-    """Which face of the portrait, as ``moda faces`` numbers them; None is the one that is clearly largest. The others
-    stay still."""
+    """Which face of the portrait, 1 to 1000, as ``moda faces`` numbers them; None is the one that is clearly largest.
+    The others stay still."""
     head_from: str | PathLike[str] | None = None
     """A saved motion (npz) of the same length whose head movement is taken: what makes two emotions comparable."""
     save_motion: str | PathLike[str] | None = None
@@ -104,22 +117,34 @@ class TalkOptions:
 HINTS: dict[str, Any] = get_type_hints(TalkOptions)
 
 
+def brief(value: object) -> str:
+    """A wrong value as a message repeats it."""
+    return f"{value:g}" if isinstance(value, float) else reprlib.repr(value)
+
+
 def _sampling(options: TalkOptions) -> str | None:
     if options.sampling not in get_args(Sampling):
         return f"there is no sampling {options.sampling!r}; give {' or '.join(get_args(Sampling))}"
     return None
 
 
-def _steps(options: TalkOptions) -> str | None:
-    if options.steps is not None and options.steps < 1:
-        return f"{options.steps} steps make no motion; give 1 or more"
+def _emotion(options: TalkOptions) -> str | None:
+    if len(options.emotion) > LONGEST_EMOTION:
+        return f"the emotion timeline has {len(options.emotion)} characters; give {LONGEST_EMOTION} at most"
     return None
 
 
-def _guidance(options: TalkOptions) -> str | None:
-    scales = (scale for scale in (options.guidance, options.emotion_guidance) if scale is not None)
-    if not all(math.isfinite(scale) and scale >= 0 for scale in scales):
-        return "a guidance scale is a number of 0 or more; 1 is the model itself"
+def _numbers(options: TalkOptions) -> str | None:
+    for name, (least, most, why) in NUMBERS.items():
+        value: Any = getattr(options, name)
+        kinds = get_args(HINTS[name]) or (HINTS[name],)
+        if value is None and type(None) in kinds:
+            continue
+        fits = isinstance(value, Real if float in kinds else Integral) and not isinstance(value, bool)
+        if not fits:
+            return f"{name} {brief(value)} is no {'' if float in kinds else 'whole '}number; {why}"
+        if not least <= value <= most:  # not a number is outside as well
+            return f"{name} {brief(value)} is outside {least}..{most}; {why}"
     return None
 
 
@@ -134,19 +159,5 @@ def _of_published(options: TalkOptions) -> str | None:
     return None
 
 
-def _knobs(options: TalkOptions) -> str | None:
-    for knob in fields(Knobs):
-        value = getattr(options, knob.name)
-        if not 0 <= value <= LARGEST:  # not a number is outside as well
-            return f"{knob.name} {value:g} is outside 0..{LARGEST:g}; 1 is the model itself, 0 is off"
-    return None
-
-
-def _seed(options: TalkOptions) -> str | None:
-    if not 0 <= options.seed <= LARGEST_SEED:
-        return f"{options.seed} is no seed; give a whole number from 0 to {LARGEST_SEED}"
-    return None
-
-
 #: Each says what is wrong, or nothing; the first that says something is told.
-_RULES: tuple[Callable[[TalkOptions], str | None], ...] = (_sampling, _steps, _guidance, _of_published, _knobs, _seed)
+_RULES: tuple[Callable[[TalkOptions], str | None], ...] = (_emotion, _sampling, _numbers, _of_published)

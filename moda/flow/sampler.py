@@ -84,9 +84,10 @@ def sample(
 ) -> Iterator[Tensor]:
     """Motion for a stretch of speech: chunks [n, 70] in the units of ``space``, float32 on the CPU, as they are ready.
 
-    The chunks add up to as many frames as the audio. ``start`` is the motion [70] of the frame before the first, by
-    default the face at rest. Runs on the device of the model and in its dtype; every chance is the generator's.
-    Raises MotionError where the audio tokens are not of the model's width, and EmotionError.
+    There is an empty chunk after every step of the solver, so that whoever takes them need not wait for a whole window
+    to stop. The chunks add up to as many frames as the audio. ``start`` is the motion [70] of the frame before the
+    first, by default the face at rest. Runs on the device of the model and in its dtype; every chance is the
+    generator's. Raises MotionError where the audio tokens are not of the model's width, and EmotionError.
     """
     device = model.null_audio.device
     scale, width = space.noise.to(device).clone(), space.width.to(device)
@@ -110,8 +111,11 @@ def sample_normalised(
     return _smoothed(chunks) if config.smooth_pose else chunks
 
 
-def sample_window(velocity: Velocity, noise: Tensor, config: SamplerConfig, known: Tensor | None = None) -> Tensor:
-    """One window: noise [B, T, 70] (scaled) -> motion [B, T, 70]; ``known`` [B, k, 70] are its first frames, pinned."""
+def sample_window(
+    velocity: Velocity, noise: Tensor, config: SamplerConfig, known: Tensor | None = None
+) -> Iterator[Tensor]:
+    """One window: noise [B, T, 70] (scaled) -> [B, T, 70] after every step, the last of which is the motion; ``known``
+    [B, k, 70] are its first frames, pinned."""
 
     def pin(x: Tensor, sigma: float) -> Tensor:
         if known is None:
@@ -140,7 +144,8 @@ def _windows(
     model: MMDiT, conditions: Conditions, config: SamplerConfig, noise: Iterable[Tensor], start: Tensor,
     easing: Tensor | None,
 ) -> Iterator[Tensor]:  # fmt: skip
-    """The windows of a clip one by one, [n, 70] without padding, each told of the one before."""
+    """The windows of a clip one by one, [n, 70] without padding, each told of the one before; nothing [0, 70] after
+    every step."""
     frames, stride = model.config.window, model.config.window - config.overlap
     device = model.null_audio.device
     identity = conditions.identity.to(device)[None]
@@ -157,7 +162,9 @@ def _windows(
         mix = evaluate_timeline(conditions.emotion, window.start, window.start + frames)
         velocity = GuidedVelocity(model, config.guidance, window.audio.to(device)[None], identity, context, mix)
         epsilon = model.start(window.audio.to(device)[None], epsilon)
-        z = sample_window(velocity, epsilon, config, known if config.join == "pin" else None)
+        z = epsilon
+        for z in sample_window(velocity, epsilon, config, known if config.join == "pin" else None):
+            yield z[0, :0]
         if easing is not None and config.join == "pin" and known.shape[1] > 1:
             z = carry_on(z, known.shape[1], easing)
         if config.smooth_pose and config.join == "crossfade":
@@ -168,14 +175,19 @@ def _windows(
 
 def _pinned(windows: Iterable[Tensor], overlap: int) -> Iterator[Tensor]:
     """Windows whose overlap repeats the one before -> chunks."""
-    for i, z in enumerate(windows):
-        yield z[overlap:] if i else z
+    begun = False
+    for z in windows:
+        yield z[overlap:] if begun else z
+        begun = begun or len(z) > 0
 
 
 def _crossfaded(windows: Iterable[Tensor], overlap: int) -> Iterator[Tensor]:
     """Windows that differ over the overlap -> chunks, each without its overlap until the next window is there."""
     tail = None
     for z in windows:
+        if not len(z):
+            yield z
+            continue
         if tail is not None:
             later = crossfade(overlap).to(z)[:, None]
             z = torch.cat([(1 - later) * tail + later * z[:overlap], z[overlap:]])
@@ -191,6 +203,9 @@ def _smoothed(chunks: Iterable[Tensor]) -> Iterator[Tensor]:
     """:func:`smooth_pose` over a whole clip, one frame behind its chunks."""
     held, begun = None, False  # the last two frames: one that has gone, one that waits
     for chunk in chunks:
+        if not len(chunk):
+            yield chunk
+            continue
         x = chunk if held is None else torch.cat([held, chunk])
         ready = smooth_pose(x)[1 if begun else 0 : -1]
         if len(ready):

@@ -43,10 +43,9 @@ def find_blinks(lids: np.ndarray) -> list[tuple[int, int]]:
     return found
 
 
-def change_blinks(  # noqa: C901  one pass over a stream, its state in sight
-    chunks: Iterable[np.ndarray], rate: float, chance: np.random.Generator
-) -> Iterator[np.ndarray]:
-    """Motion chunks [n, 70] with ``rate`` times the blinks; the same frames however they are cut into chunks.
+def change_blinks(chunks: Iterable[np.ndarray], rate: float, chance: np.random.Generator) -> Iterator[np.ndarray]:
+    """Motion chunks [n, 70] with ``rate`` times the blinks; the same frames however they are cut into chunks. For each
+    that comes one goes out, perhaps an empty one.
 
     Of n blinks floor(n rate), give or take one, remain: below 1 some are drawn over, spread evenly; above 1 some are
     followed, within 1 to 3 s, by a copy of their own, unless the motion ends first.
@@ -88,8 +87,7 @@ def change_blinks(  # noqa: C901  one pass over a stream, its state in sight
                 motion[at - first : last + 1 - first, LIDS] += way
                 taken.append((at, last))
         ready = end if chunk is None else max(done, end - AHEAD)
-        if ready > done:
-            yield motion[done - first : ready - first]
+        yield motion[done - first : ready - first]
         done = ready
         drop = max(done - 2 * _REACH - first, 0)
         motion, track, first = motion[drop:], track[drop:], first + drop

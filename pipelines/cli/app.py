@@ -16,7 +16,11 @@ def serve(
     auth: Annotated[str | None, typer.Option(metavar="USER:PASS", help="Ask for this name and password.")] = None,
     max_seconds: Annotated[float, typer.Option(help="The longest recording that is taken.")] = 120.0,
     max_upload_mb: Annotated[float, typer.Option(help="The largest file that is taken.")] = 50.0,
-    concurrency: Annotated[int, typer.Option(min=1, help="Videos made at the same time; others wait.")] = 1,
+    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Videos made at the same time; others wait.")] = 1,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Another name of the page, as behind a proxy; may be repeated."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
 ) -> None:
     """The web page, and the same over HTTP; Ctrl-C ends it."""
@@ -34,4 +38,5 @@ def serve(
     launch(
         host, port, device, share=share, auth=(user, password) if auth else None,
         limits=Limits(max_seconds, max_upload_mb), concurrency=concurrency,
+        allow_hosts=tuple(allow_host or ()),
     )  # fmt: skip

@@ -53,7 +53,7 @@ def batch(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="An option of talk for all rows that do not state it."),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes, or actors of Ray.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=1024, help="Processes, or actors of Ray.")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     ray: Annotated[
         str | None,

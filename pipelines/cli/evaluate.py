@@ -62,16 +62,18 @@ def evaluate(
     part: Annotated[
         Literal["test", "tune"], typer.Option(help="Speakers to report on, or those that settings are chosen on.")
     ] = "test",
-    samples: Annotated[int, typer.Option(min=1, help="Samples per clip.")] = 16,
+    samples: Annotated[int, typer.Option(min=1, max=1000, help="Samples per clip.")] = 16,
     baselines: Annotated[bool, typer.Option("--baselines/--no-baselines", help="Fit and judge them too.")] = True,
-    guidance: Annotated[float | None, typer.Option(min=0, help="As for `talk`, of speech and emotion alike.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="As for `talk`, of speech and emotion alike.")] = None,
     out: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file too.")] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Processor cores to use.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, max=1024, help="Processor cores to use.")] = 2,
 ) -> None:
     """Sample the held-out speakers of the sets and compare with how they really moved, and with baselines."""
     from pipelines.film import check_output
+    from pipelines.options import TalkOptions
     from pipelines.training import check_sets
 
+    TalkOptions(guidance=guidance)  # says what is impossible
     if out is not None:
         check_output(out, ".json")
     check_sets(corpora, part)  # before anything heavy is imported

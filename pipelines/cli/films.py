@@ -59,10 +59,10 @@ def talk(
     ] = "default",
     seed: Annotated[int, typer.Option(help="The same seed gives the same video.")] = 0,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Network evaluations per window: 2.56 s of new motion.")
+        int | None, typer.Option(help="Network evaluations per window, that is 2.56 s of new motion: 1 to 100.")
     ] = None,
-    guidance: Annotated[float | None, typer.Option(min=0, help="How hard the speech is followed; 1 is plain.")] = None,
-    emotion_guidance: Annotated[float | None, typer.Option(min=0, help="How hard the emotion is followed.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="How hard the speech is followed, 0 to 20; 1: plain.")] = None,
+    emotion_guidance: Annotated[float | None, typer.Option(help="How hard the emotion is followed, 0 to 20.")] = None,
     head_motion: Annotated[float, typer.Option(help="How far the head moves, 0 (still) to 2.")] = 1.0,
     blink_rate: Annotated[float, typer.Option(help="How often the eyes blink, 0 (never) to 2 (twice as often).")] = 1.0,
     mouth: Annotated[float, typer.Option(help="How far the mouth opens, 0 (shut) to 2.")] = 1.0,

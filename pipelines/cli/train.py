@@ -15,13 +15,14 @@ from pipelines.cli.console import stages
 if TYPE_CHECKING:
     import torch
 
+MOST_MINUTES = 10_000  # of speech: a week
 train = typer.Typer(no_args_is_help=True, help="Train the embedded networks from scratch.")
 
 Corpora = Annotated[list[Path], typer.Argument(metavar="SET...", help="Motion sets, as `moda prepare` makes them.")]
 Work = Annotated[Path, typer.Option(help="Where teacher labels are kept between runs.")]
 Seed = Annotated[int, typer.Option(help="The same seed and data give the same weights.")]
-Threads = Annotated[int, typer.Option(min=1, help="Processor cores to use.")]
-Steps = Annotated[int | None, typer.Option(min=1, help="Fewer steps than the recipe's, to try things.")]
+Threads = Annotated[int, typer.Option(min=1, max=1024, help="Processor cores to use.")]
+Steps = Annotated[int | None, typer.Option(min=1, max=10_000_000, help="Fewer steps than the recipe's, to try things.")]
 Bf16 = Annotated[bool, typer.Option("--bf16", help="bfloat16 arithmetic: twice as fast where the CPU has it.")]
 
 
@@ -56,12 +57,14 @@ def encoder(
 @train.command()
 def speech(
     folder: Annotated[Path, typer.Option("--output", "-o", help="The folder; one that is there is gone on with.")],
-    minutes: Annotated[float, typer.Option(min=0, help="Of all sources together.")] = 210.0,
+    minutes: Annotated[float, typer.Option(help="Of all sources together.")] = 210.0,
     seed: Annotated[int, typer.Option(help="Another seed says other things in other voices.")] = 0,
     kokoro: Annotated[list[Path] | None, typer.Option(help="Where Kokoro's unpacked packages are.")] = None,
     source: Annotated[list[str] | None, typer.Option(help="Only this source; may be repeated.")] = None,
 ) -> None:
     """Labelled speech for the audio encoder, recorded and synthesised (needs requirements-train.txt)."""
+    if not 0 <= minutes <= MOST_MINUTES:  # not a number is outside as well
+        raise typer.BadParameter(f"{minutes:g} is not in the range 0 to {MOST_MINUTES}", param_hint="--minutes")
     from rich.console import Console
     from rich.table import Table
 

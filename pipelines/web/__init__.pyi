@@ -11,6 +11,7 @@ from .panels import ASSETS as ASSETS
 from .panels import judge as judge
 from .panels import message as message
 from .panels import outline_faces as outline_faces
+from .rules import Names as Names
 from .stage import Stage as Stage
 from .stage import Update as Update
 from .stage import build_stage as build_stage

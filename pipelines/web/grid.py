@@ -51,8 +51,11 @@ def film_emotions(
     steered = None if asked is None else head_movement(Path(asked), models.space.name, total)
     begun: list[Array] = []
     for stream in streams:  # one by one, as it takes long enough to be stopped
-        begun.append(next(stream))
-        yield Progress("audio", len(begun) * 100 // len(streams), 100)
+        for chunk in stream:
+            yield Progress("audio", len(begun) * 100 // len(streams), 100)
+            if len(chunk):
+                begun.append(chunk)
+                break
     claim = None
     if options.provenance:
         settings = options.settings | {"emotion": f"all:{intensity:g}", "frame": "crop", "size": SIZE}
@@ -83,14 +86,18 @@ class _SideBySide:
 def _together(streams: list[Iterator[Array]], begun: list[Array]) -> Iterator[Array]:
     """Motion streams of one length, chunks [n, 70] of any lengths -> [n, k, 70].
 
-    One stream is asked at a time: eight at once would hold up the pictures, and whoever wants to stop.
+    One stream is asked at a time: eight at once would hold up the pictures, and whoever wants to stop. What is empty
+    is passed on.
     """
     held = list(begun)
-    empty = np.zeros((0, MOTION_DIM), np.float32)
     for turn in count():
         asked = {turn % len(streams)} | {k for k, motion in enumerate(held) if not len(motion)}
         for k in asked:
-            held[k] = np.concatenate([held[k], next(streams[k], empty)])
+            for chunk in streams[k]:
+                held[k] = np.concatenate([held[k], chunk])
+                if len(chunk):
+                    break
+                yield np.zeros((0, len(streams), MOTION_DIM), np.float32)
         n = min(STRETCH, *(len(motion) for motion in held))
         if not n:
             return

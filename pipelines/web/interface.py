@@ -29,11 +29,11 @@ def build_interface(studio: Studio, concurrency: int) -> None:
             raise gr.Error(studio.tell(error), print_exception=False) from error
         yield str(result.video), report.motion, report.record
 
-    def talk(portrait: str, voice: str, consent: bool, options: dict[str, Any] | None) -> Iterator[Any]:
+    def talk(portrait: str, voice: str, consent: bool, options: Any) -> Iterator[Any]:
         def begin() -> Result:
             if not portrait or not voice:
                 raise ModaError("give a portrait and a voice")
-            return studio.begin(Path(portrait), Path(voice), read_options(options or {}), consent=consent)
+            return studio.begin(Path(portrait), Path(voice), read_options(options), consent=consent)
 
         yield from film(begin)
 

@@ -22,12 +22,12 @@ from moda.flow import SamplerConfig
 from moda.motion import load_motion
 from pipelines.faces import JudgedFace, judge_faces
 from pipelines.film import ProvenanceError, verify
-from pipelines.options import HINTS, OptionError, TalkOptions
+from pipelines.options import HINTS, OptionError, TalkOptions, brief
 from pipelines.talk import Voice
 from pipelines.web.grid import film_emotions
 from pipelines.web.plot import plot_motion
 from pipelines.web.preview import film_preview, read_preview
-from pipelines.web.workspace import Limits, Workspace
+from pipelines.web.workspace import Limits, Workspace, give_back_memory
 from pipelines.weights import LITE, PUBLISHED, installed
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class Studio:
 
     def find(self, name: str) -> Result:
         """The finished result of that name. Raises ResultGone."""
-        result = self._results.get(name)
+        result = self._results.get(name) if isinstance(name, str) else None
         if result is None or not result.motion.is_file():
             raise ResultGone("that result is not here; results are kept for an hour after they were last used")
         self.workspace.use(result.motion)
@@ -182,6 +182,8 @@ class Studio:
         """Another emotion for the voice, seed and head movement of an earlier result; ``all`` or ``all:INTENSITY`` are
         all eight in one picture. Raises ResultGone, ConsentError, OptionError."""
         before = self.find(name)
+        if not isinstance(emotion, str):
+            raise OptionError(f"{brief(emotion)} is no emotion; give text, as in fear, fear:0.5 or all")
         label, _, intensity = emotion.partition(":")
         options = replace(before.options, emotion=emotion, head_from=before.motion)
         if label != "all":
@@ -191,7 +193,7 @@ class Studio:
         except ValueError:
             grid = math.nan
         if not 0 <= grid <= 1:
-            raise OptionError(f"the intensity {intensity!r} is not a number from 0 to 1")
+            raise OptionError(f"the intensity {brief(intensity)} is not a number from 0 to 1")
         return self.begin(before.portrait, before.voice, options, consent=consent, grid=grid)
 
     def film(self, result: Result, preview: bool = False) -> Iterator[Progress]:
@@ -206,6 +208,7 @@ class Studio:
                 steps = film_emotions(self.head, face, voice, result.video, result.options, result.grid)
             yield from film_preview(steps, result.preview, result.voice) if preview else steps
         finally:
+            give_back_memory()
             if not result.video.is_file():
                 shutil.rmtree(result.folder, ignore_errors=True)
 
@@ -245,6 +248,7 @@ class Studio:
     def tell(self, error: Exception) -> str:
         """An error as visitors should read it. What is a fault of ours goes to stderr in full."""
         if isinstance(error, ModaError):
+            give_back_memory(error)
             return self.workspace.without_folders(str(error))
         traceback.print_exception(error)
         return "something went wrong here, which is a fault of moda; the log of the server says what"
@@ -277,15 +281,18 @@ def changed(options: TalkOptions) -> dict[str, Any]:
     }
 
 
-def read_options(given: Mapping[str, Any]) -> TalkOptions:
-    """Options as JSON has them, from somebody who may not name files here. Raises OptionError."""
+def read_options(given: Any) -> TalkOptions:
+    """Options as JSON has them, from somebody who may not name files here; null is none. Raises OptionError."""
+    given = {} if given is None else given
+    if not isinstance(given, Mapping):
+        raise OptionError(f'the options {brief(given)} are no object; write them as {{}} or {{"seed": 7}}')
     for name, value in given.items():
         if name not in OPTIONS:
-            raise OptionError(f"there is no option {name!r}; choose from {', '.join(OPTIONS)}")
+            raise OptionError(f"there is no option {brief(name)}; choose from {', '.join(OPTIONS)}")
         if not _fits(value, HINTS[name]):
-            raise OptionError(f"{value!r} is no value of the option {name}")
+            raise OptionError(f"{brief(value)} is no value of the option {name}")
     if given.get("weights", LITE) not in installed():  # a folder, or networks for which this machine is not meant
-        raise OptionError(f"there are no weights {given['weights']!r} here; choose from {', '.join(installed())}")
+        raise OptionError(f"there are no weights {brief(given['weights'])} here; choose from {', '.join(installed())}")
     return TalkOptions(**given)
 
 

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import secrets
 import shutil
+import sys
 import tempfile
 import threading
 import time
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from PIL import Image
 
 from contracts import ModaError
 
 HOUR = 3600.0
+BROKEN_OFF = 120.0  # seconds after which an upload that does not go on is none
+BEGUN = 2.0  # seconds after which a server that begins has locked what it has
+PREFIX, LOCK = "moda-page-", ".lock"
 
 
 class LimitError(ModaError):
@@ -35,8 +42,9 @@ class Limits:
     megapixels: float = 50.0  # of a portrait: decoded, 150 MB
 
     def __post_init__(self) -> None:
-        if not all(limit > 0 for limit in (self.seconds, self.megabytes, self.megapixels)):
-            raise LimitError("limits are above 0; give --max-seconds and --max-upload-mb as positive numbers")
+        for limit, most, name in ((self.seconds, 3600, "--max-seconds"), (self.megabytes, 10_000, "--max-upload-mb")):
+            if not 0 < limit <= most:  # not a number is outside as well
+                raise LimitError(f"a limit of {limit:g} is none; give {name} as a number above 0, {most} at most")
 
     @property
     def bytes(self) -> int:
@@ -76,12 +84,18 @@ class Workspace:
                 os.utime(path)
 
     def clean(self) -> None:
-        """Remove every folder in which nothing was touched for ``keep`` seconds."""
+        """Remove every folder in which nothing was touched for ``keep`` seconds, and uploads that were broken off: as
+        long as they come they are files beside the folders."""
         now = time.time()
         for entry in self.root.iterdir():
+            if entry.name == LOCK:
+                continue
             with suppress(OSError):  # another hand was quicker
-                if now - max(path.stat().st_mtime for path in (entry, *entry.rglob("*"))) > self.keep:
-                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+                age = now - max(path.stat().st_mtime for path in (entry, *entry.rglob("*")))
+                if entry.is_dir() and age > self.keep:
+                    shutil.rmtree(entry)
+                elif entry.is_file() and age > BROKEN_OFF:
+                    entry.unlink()
 
     def without_folders(self, text: str) -> str:
         """A message as its reader should see it: visitors know their files by name."""
@@ -91,16 +105,53 @@ class Workspace:
 @contextmanager
 def open_workspace(every: float = 60.0) -> Iterator[Workspace]:
     """A workspace of mode 0700 under the system's folder for temporary files, cleaned every ``every`` seconds, and gone
-    at the end."""
-    with tempfile.TemporaryDirectory(prefix="moda-") as root:  # mkdtemp: for our eyes only
+    at the end. What a server that was killed has left there is removed first."""
+    remove_left(Path(tempfile.gettempdir()))
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as root:  # mkdtemp: for our eyes only
         workspace, done = Workspace(Path(root).resolve()), threading.Event()
 
         def tidy() -> None:
             while not done.wait(every):
                 workspace.clean()
 
-        threading.Thread(target=tidy, name="workspace-cleaner", daemon=True).start()
-        try:
-            yield workspace
-        finally:
-            done.set()
+        with (workspace.root / LOCK).open("w") as lock:
+            _hold(lock)
+            threading.Thread(target=tidy, name="workspace-cleaner", daemon=True).start()
+            try:
+                yield workspace
+            finally:
+                done.set()
+
+
+def remove_left(folder: Path) -> None:
+    """Remove the workspaces in ``folder`` that are ours and whose server no longer lives: it would hold their lock."""
+    for left in folder.glob(f"{PREFIX}*"):
+        with suppress(OSError):  # of another user, or held
+            if time.time() - (left / LOCK).stat().st_mtime < BEGUN:
+                continue
+            with (left / LOCK).open("r+") as lock:
+                _hold(lock)
+            shutil.rmtree(left)
+
+
+def _hold(lock: IO[str]) -> None:
+    """Lock a file until it is closed, or its process ends however that comes. Raises OSError where it is locked."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def give_back_memory(error: BaseException | None = None) -> None:
+    """Hand the memory that pictures took back to the system: what glibc keeps for each thread that ever looked at one,
+    and what ``error``, as long as somebody has it, keeps of where it came from."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None  # musl has none
+    if trim is not None:
+        trim(0)

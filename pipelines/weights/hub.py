@@ -43,6 +43,9 @@ class RemoteFile:
         return len(self.digest) == 64
 
 
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when huggingface_hub is imported
+
+
 def look_up(repository: str, path: str, revision: str) -> RemoteFile:
     """Ask the hub for one file, once and without trying again. Raises HubError."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -174,6 +176,61 @@ def within_bounds(server: Server, ask: Callable[[], object]) -> None:
     assert grown < BOUND
     (face,) = faces(server)  # it lives
     assert face["usable"]
+
+
+def test_pictures_leave_nothing_behind(server, tmp_path):
+    """Eight of 49 megapixels at once, twice: 6 kB each as files, 147 MB in memory."""
+
+    def refuse(path: Path) -> None:
+        with pytest.raises(AppError, match="no face was found"):
+            faces(server, path)
+
+    paths = [tmp_path / f"{n}.png" for n in range(8)]
+    for n, path in enumerate(paths):
+        picture = Image.open(blank(path, "P"))
+        picture.putpixel((n, 0), 1)
+        picture.save(path)
+    refuse(paths[0])
+    before = server.memory("VmRSS")
+    for _ in range(2):
+        with ThreadPoolExecutor(8) as visitors:
+            list(visitors.map(refuse, paths))
+    left = server.memory("VmRSS") - before
+    print(f"{left / 1e6:.0f} MB left behind")
+    assert left < 150_000_000  # less than one of them
+
+
+def test_cancelling_reaches_into_the_sampler(server, tmp_path):
+    """With a hundred steps a window takes seconds; whoever cancels does not hold up the next for as long."""
+    voice = handle_file(str(synthetic_voice(tmp_path / "voice.wav", seconds=20)))
+    client = server.client()
+    for seed in range(2):
+        options = {"steps": 100, "seed": seed, "size": 256}
+        job = client.submit(handle_file(str(PORTRAIT)), voice, True, options, api_name="/talk")
+        while not any(state["stage"] == "video" for *_, state in job.outputs()):
+            time.sleep(0.05)
+        begun = time.monotonic()
+        job.cancel()
+        client.submit(handle_file(str(PORTRAIT)), handle_file(str(VOICE)), False, {}, api_name="/talk").exception()
+        took = time.monotonic() - begun
+        print(f"the place was free {took:.2f} s after it was cancelled")
+        assert took < 5
+
+
+def test_a_killed_server_leaves_nothing_for_long(tmp_path, monkeypatch):
+    """Its visitors' faces go when the next one starts."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with serve(tmp_path) as (process, port):
+        faces(Server(process, port))
+        (left,) = tmp_path.glob("moda-page-*")
+        assert list(left.rglob("portrait.jpg"))
+        process.kill()
+        process.wait()
+    assert list(left.rglob("portrait.jpg"))
+    with serve(tmp_path):
+        assert not left.exists()
+        assert len(list(tmp_path.glob("moda-page-*"))) == 1
+    assert not list(tmp_path.glob("moda-page-*"))
 
 
 def test_many_large_pictures_are_not_all_kept(server, tmp_path):

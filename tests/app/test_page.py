@@ -112,7 +112,7 @@ def studio(head, workspace):
 @pytest.fixture(scope="module")
 def url(studio):
     page = app.build(studio, concurrency=2)
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **app.serving(LIMITS))
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **app.serving(studio))
     yield url
     page.close()
 
@@ -169,7 +169,7 @@ def test_without_consent_nothing_is_made(client, head, consent):
         ({"sed": 1}, "there is no option 'sed'"),
         ({"seed": "1"}, "'1' is no value of the option seed"),
         ({"seed": True}, "True is no value of the option seed"),
-        ({"steps": 0}, "give 1 or more"),
+        ({"steps": 0}, "steps 0 is outside 1..100"),
         ({"frame": "round"}, "'round' is no value of the option frame"),
         ({"save_motion": "/etc/passwd"}, "there is no option 'save_motion'"),
         ({"head_from": "/etc/passwd"}, "there is no option 'head_from'"),
@@ -313,7 +313,7 @@ def test_there_is_no_preview_of_what_is_not_made(url, asked):
 def test_without_the_password_there_is_no_preview(studio):
     page = app.build(studio)
     _, url, _ = page.launch(
-        prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", auth=("ada", "secret"), **app.serving(LIMITS)
+        prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", auth=("ada", "secret"), **app.serving(studio)
     )
     body = json.dumps({"data": ["nothing", 0], "fn_name": "more", "component_id": 1, "session_hash": "any"})
     told = curl(f"{url}gradio_api/component_server", "-H", "Content-Type: application/json", "-d", body)

@@ -179,7 +179,7 @@ def test_chunks_come_before_the_audio_ends() -> None:
             yield torch.randn(20, model.config.audio_dim)
 
     conditions = Conditions(microphone(), torch.zeros(63), EmotionTimeline())
-    motion = sample(model, SPACE, conditions, SamplerConfig(steps=1), generator())
+    motion = (chunk for chunk in sample(model, SPACE, conditions, SamplerConfig(steps=1), generator()) if len(chunk))
     assert len(next(motion)) == 80 and asked == 4
     assert len(next(motion)) == 64 and asked == 8
     motion.close()
@@ -207,11 +207,37 @@ def test_rows_of_a_window_are_sampled_alone() -> None:
         mix = evaluate_timeline(CHANGING, 0, 80)
         fixed = (inputs[name][rows] for name in ("audio", "identity", "context"))
         with torch.no_grad():
-            return sample_window(GuidedVelocity(model, config.guidance, *fixed, mix), noise[rows], config, known[rows])
+            velocity = GuidedVelocity(model, config.guidance, *fixed, mix)
+            *_, z = sample_window(velocity, noise[rows], config, known[rows])
+        return z
 
     together = run(slice(None))
     for i in range(2):
         torch.testing.assert_close(together[i : i + 1], run(slice(i, i + 1)), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        SamplerConfig(steps=7),
+        SamplerConfig(steps=7, join="crossfade"),
+        SamplerConfig(steps=7, join="crossfade", smooth_pose=True),
+    ],
+)
+def test_it_can_be_left_after_every_step(config: SamplerConfig) -> None:
+    """Somebody who wants to stop waits for one evaluation of the network, not for a window."""
+    model = random_model()
+    asked = []
+    velocity = model.velocity
+    model.velocity = lambda *given: asked.append(1) or velocity(*given)
+    audio = [torch.randn(200, model.config.audio_dim, generator=generator(3))]
+    motion = sample(model, SPACE, Conditions(audio, torch.zeros(63), EmotionTimeline()), config, generator())
+    lengths = []
+    for n, chunk in enumerate(motion):
+        lengths.append(len(chunk))
+        if not any(lengths):
+            assert len(asked) == n + 1
+    assert sum(lengths) == 200 and lengths.count(0) == len(asked) == 3 * 7
 
 
 @pytest.mark.parametrize("solver", ["euler", "ab2", "dpmpp2m", "heun"])
@@ -224,7 +250,7 @@ def test_pinned_frames_stay(solver: str) -> None:
         seen[sigma] = x[:, :16]
         return torch.tanh(x) - 1
 
-    z = sample_window(velocity, noise, SamplerConfig(solver=solver), known)
+    *_, z = sample_window(velocity, noise, SamplerConfig(solver=solver), known)
     assert torch.equal(z[:, :16], known)
     for sigma in uniform_sigmas(5, 2.0)[:-1]:
         torch.testing.assert_close(seen[sigma], (1 - sigma) * known + sigma * noise[:, :16])

@@ -115,7 +115,8 @@ def spread(config: SamplerConfig, variance: float) -> float:
         return x * (sigma - kept * variance) / (sigma**2 + kept**2 * variance)
 
     one = torch.ones(1, 1, 1, dtype=torch.float64)
-    return float(SOLVERS[config.solver](velocity, one, config.sigmas)) / variance**0.5
+    *_, motion = SOLVERS[config.solver](velocity, one, config.sigmas)
+    return float(motion) / variance**0.5
 
 
 def test_fewer_steps_than_the_published_keep_more_of_the_motion() -> None:

@@ -142,8 +142,14 @@ def test_a_bad_option_is_one_line(inputs, outputs, words, says):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--seed", f"{10**22}"], "is no seed"),
-        (["--guidance", "inf"], "guidance scale is a number"),
+        (["--seed", f"{10**22}"], "any whole number in there is a seed"),
+        (["--guidance", "inf"], "guidance inf is outside 0..20"),
+        (["--emotion-guidance", "1e308"], "emotion_guidance 1e+308 is outside 0..20"),
+        (["--guidance", "nan"], "guidance nan is outside 0..20"),
+        (["--steps", "0"], "steps 0 is outside 1..100"),
+        (["--steps", f"{10**9}"], "steps 1000000000 is outside 1..100"),
+        (["--face", "1001"], "face 1001 is outside 1..1000"),
+        (["--emotion", "0:neutral," * 2000], "give 10000 at most"),
         (["--size", "333"], "frame size 333"),
         (["--emotion", "joy"], "there is no emotion 'joy'"),
         (["--emotion", "happiness:2"], "not a number from 0 to 1"),
@@ -179,9 +185,13 @@ def test_drive_refuses_a_bad_video(inputs, outputs, video, says):
         ["talk"],
         ["talk", PORTRAIT],
         ["render", PORTRAIT, "m.npz"],
-        ["talk", "--steps", "0"],
         ["talk", "--frame", "round"],
         ["talk", "--background", "moving"],
+        ["app", "--concurrency", "1000000"],
+        ["batch", "jobs.csv", "-o", "out", "--workers", "1000000"],
+        ["evaluate", "set", "--samples", "1000000000"],
+        ["train", "motion", "set", "-o", "m.safetensors", "--steps", "1000000000000"],
+        ["train", "speech", "-o", "folder", "--minutes", "nan"],
     ],
 )
 def test_a_bad_command_line_is_explained(words):
