@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -81,7 +82,7 @@ def _conflicts(plan: Plan, report: Report) -> Iterator[Fault]:
             above = (report.folder / parent for parent in Path(name).parents)
             if path.resolve() in given:
                 yield Fault(job.line, f"its output {path} is one of the files given, and would be lost; name another")
-            elif path.exists() and (name not in ours or path.is_dir()):
+            elif os.path.lexists(path) and (name not in ours or path.is_dir()):
                 yield Fault(job.line, f"{path} is there already, and not of a batch; name another output")
             elif any(parent.exists() and not parent.is_dir() for parent in above):
                 yield Fault(job.line, f"the folder of its output {path} is a file; name another output")

@@ -105,7 +105,8 @@ def read_record(name: str) -> Record | None:
     try:
         record = Record(**json.loads((folder / RECORD).read_text("utf-8")))
         whole = all((folder / file).stat().st_size == known["size"] for file, known in record.files.items())
-    except (OSError, ValueError, TypeError, KeyError):
+        whole = whole and all(isinstance(known["sha256"], str) for known in record.files.values())
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         whole = False
     if not whole:
         raise PublishedWeightsError(f"the weights {name} in {folder} are damaged; `moda weights fetch {name}`")
@@ -153,7 +154,7 @@ def look_up_weights(name: str) -> Download:
 
 def _fetched_revision(name: str) -> str | None:
     """That of the first fetch, which a later one keeps to."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         return json.loads((weights_folder() / name / RECORD).read_text("utf-8"))["revision"] or None
     return None
 
@@ -247,7 +248,7 @@ def _is_of(weights: Published, folder: Path) -> bool:
         return True
     try:
         config = json.loads((folder / "config.json").read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(config, dict) and config.get("model_type") == weights.architecture
 
