@@ -1,9 +1,10 @@
 """What a batch is to make: the rows of a manifest, or two folders crossed, checked before anything is made.
 
 A manifest is CSV with a header row, its cells apart by commas, semicolons or tabs, or JSON lines. ``portrait`` and
-``audio`` are paths, relative ones from the manifest's folder, or from the current one where the manifest is a pipe; ``output`` names the video within the output folder; every other column is a field of TalkOptions.
-Of these, ``head_from`` is a path as ``portrait`` is, and ``weights`` where it names a folder; ``save_motion`` is a name
-as ``output`` is. An empty cell leaves the choice to the default.
+``audio`` are paths, relative ones from the manifest's folder, or from the current one where the manifest is a pipe;
+``output`` names the video within the output folder; every other column is a field of TalkOptions. Of these,
+``head_from`` is a path as ``portrait`` is, and ``weights`` where it names a folder; ``save_motion`` is a name as
+``output`` is. An empty cell leaves the choice to the default.
 """
 
 from __future__ import annotations

@@ -82,9 +82,13 @@ class Imported:
 
 
 def weights_folder() -> Path:
-    """Where weights are kept: the folder in MODA_WEIGHTS, or one in the user's cache."""
+    """Where weights are kept: the folder in MODA_WEIGHTS, or one in the user's cache. Raises PublishedWeightsError for
+    a user who has no home folder."""
     given = os.environ.get(VARIABLE)
-    return Path(given).expanduser() if given else user_cache_path("moda") / "weights"
+    folder = Path(os.path.expanduser(given)) if given else user_cache_path("moda") / "weights"
+    if str(folder).startswith("~"):
+        raise PublishedWeightsError(f"there is no home folder to keep weights in; set {VARIABLE} to a folder")
+    return folder
 
 
 def find_weights(name: str) -> Path:
@@ -128,7 +132,11 @@ def verify_weights(name: str) -> Record:
 
 def here() -> list[str]:
     """The names of the weights that are here, whole or damaged."""
-    return [name for name in CATALOGUE if (weights_folder() / name / RECORD).is_file()]
+    try:
+        folder = weights_folder()
+    except PublishedWeightsError:
+        return []
+    return [name for name in CATALOGUE if (folder / name / RECORD).is_file()]
 
 
 def summary() -> str:
