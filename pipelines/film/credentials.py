@@ -132,7 +132,10 @@ def installation_credential() -> Credential | None:
 def installation_file() -> Path | None:
     """Where the key of this installation lies, with its certificates; not to be given away. None: a user without a
     home folder, as in some containers."""
-    folder = user_data_path("moda")
+    try:
+        folder = user_data_path("moda")
+    except RuntimeError:
+        return None
     return folder / "signing" / "key.pem" if folder.is_absolute() else None
 
 

@@ -85,10 +85,13 @@ def weights_folder() -> Path:
     """Where weights are kept: the folder in MODA_WEIGHTS, or one in the user's cache. Raises PublishedWeightsError for
     a user who has no home folder."""
     given = os.environ.get(VARIABLE)
-    folder = Path(os.path.expanduser(given)) if given else user_cache_path("moda") / "weights"
-    if str(folder).startswith("~"):
-        raise PublishedWeightsError(f"there is no home folder to keep weights in; set {VARIABLE} to a folder")
-    return folder
+    try:
+        folder = Path(given).expanduser() if given else user_cache_path("moda") / "weights"
+        if not str(folder).startswith("~"):
+            return folder
+    except RuntimeError:
+        pass
+    raise PublishedWeightsError(f"there is no home folder to keep weights in; set {VARIABLE} to a folder")
 
 
 def find_weights(name: str) -> Path:
