@@ -201,14 +201,14 @@ class Report:
                 ) from None
             self.entries.pop(entry.identity, None)
             self.entries[entry.identity] = entry
-        self._compact(lines)
+        self._compact()
 
-    def _compact(self, lines: Sequence[str] | None = None) -> None:
+    def _compact(self) -> None:
         """One line per job."""
-        before = "\n".join(lines) if lines is not None else self.path.read_text("utf-8") if self.path.exists() else ""
-        after = "".join(f"{entry.to_json()}\n" for entry in self.entries.values())
+        before = self.path.read_bytes() if self.path.exists() else b""
+        after = "".join(f"{entry.to_json()}\n" for entry in self.entries.values()).encode()
         if after != before:
-            with replacing(self.path) as part, part.open("w", encoding="utf-8") as file:
+            with replacing(self.path) as part, part.open("wb") as file:
                 file.write(after)
                 file.flush()
                 os.fsync(file.fileno())

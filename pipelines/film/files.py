@@ -48,7 +48,7 @@ def check_output(path: StrPath, suffix: str = ".mp4", inputs: Iterable[StrPath] 
         raise OutputError(f"{path} is a folder; name a file in it, such as {path / f'out{suffix}'}")
     if path.suffix.lower() != suffix:
         raise OutputError(f"{path} does not end in {suffix}; name the output {path.stem}{suffix}")
-    folder = Path(os.path.realpath(path)).parent if path.is_symlink() else path.parent  # where it really goes
+    folder = Path(os.path.realpath(path)).parent if os.path.islink(path) else path.parent  # where it really goes
     if not folder.is_dir():
         raise OutputError(f"the folder {folder} does not exist; create it, or choose another one")
     if not os.access(folder, os.W_OK | os.X_OK):
