@@ -28,8 +28,9 @@ from scipy.signal import istft, stft
 from torch import Tensor, nn
 
 from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from encoders.audio.lite import LiteConfig
 from encoders.audio.visemes import VISEMES
-from encoders.audio.wav2vec import ARTICULATION_CHANNELS, LiteConfig, LiteEncoder, loudness, save_lite
+from encoders.audio.wav2vec import ARTICULATION_CHANNELS, LiteEncoder, loudness, save_lite
 
 log = logging.getLogger(__name__)
 

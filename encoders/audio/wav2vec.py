@@ -11,9 +11,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from pickle import UnpicklingError
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +22,10 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import AutoModel, HubertModel, Wav2Vec2Config, Wav2Vec2Model
+from transformers import AutoModel, HubertModel, Wav2Vec2Model
 
 from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, AudioFeatures, ModaError
+from encoders.audio.lite import DEEPEST, LiteConfig
 from encoders.audio.published import MARGINS, Recording, heard_frames
 from encoders.audio.visemes import VISEMES
 
@@ -37,37 +37,14 @@ EMBEDDED = Path(__file__).parents[1] / "assets" / "wav2vec_lite.safetensors"
 #: Articulation track: 11 mouth keypoints (x, y, z) and the inner-lip gap.
 ARTICULATION_CHANNELS = 34
 
+LARGEST = 2**20  # numbers in the config of a checkpoint; the rate of the sound is among them
+
 #: What checkpoints hold beyond the encoder: the heads of pre-training and of speech recognition.
 _HEADS = ("quantizer.", "project_q.", "project_hid.", "lm_head.")
 
 
 class EncoderError(ModaError):
     """The audio encoder's weights are missing or do not fit."""
-
-
-@dataclass(frozen=True)
-class LiteConfig:
-    """Shape of the embedded encoder: about 4 M parameters, one transformer frame per video frame."""
-
-    conv_dim: tuple[int, ...] = (32, 48, 64, 96, 128, 160, 192, 192)
-    conv_kernel: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2, 2)
-    conv_stride: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2, 2)  # product 640: 25 Hz
-    hidden: int = 256
-    layers: int = 4
-    heads: int = 4
-    mlp: int = 1024
-    positions: int = 31  # kernel of the positional convolution, in frames
-
-    def wav2vec2(self) -> Wav2Vec2Config:
-        # Layer norm in the convolutions rather than group norm over time: a frame then does not depend on how long
-        # the chunk around it is, so chunked and whole encoding agree.
-        return Wav2Vec2Config(
-            conv_dim=self.conv_dim, conv_kernel=self.conv_kernel, conv_stride=self.conv_stride, conv_bias=True,
-            feat_extract_norm="layer", do_stable_layer_norm=True,
-            hidden_size=self.hidden, num_hidden_layers=self.layers, num_attention_heads=self.heads,
-            intermediate_size=self.mlp, num_conv_pos_embeddings=self.positions, num_conv_pos_embedding_groups=16,
-            apply_spec_augment=False, mask_time_prob=0.0, layerdrop=0.0, attention_dropout=0.0, activation_dropout=0.0,
-        )  # fmt: skip
 
 
 class FrameAligned(nn.Module):
@@ -199,8 +176,9 @@ class AudioEncoder:
         if not folder.is_dir():
             raise EncoderError(f"no audio encoder in {folder}: give the folder of a wav2vec2 or HuBERT checkpoint")
         try:
+            _check_config(folder / "config.json")
             backbone, info = AutoModel.from_pretrained(folder, local_files_only=True, output_loading_info=True)
-        except (OSError, EOFError, KeyError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
+        except Exception as error:  # transformers raises whatever its steps meet in damaged files
             raise EncoderError(f"{folder} holds no model that loads: give a wav2vec2 or HuBERT checkpoint") from error
         if not isinstance(backbone, Wav2Vec2Model | HubertModel):
             kind = backbone.config.model_type
@@ -320,14 +298,26 @@ def load_lite(path: Path) -> LiteEncoder:
         raise EncoderError(f"no audio encoder at {path}: reinstall moda, or train one with `moda train encoder`")
     try:
         with safe_open(path, "pt") as file:
-            stored = json.loads(file.metadata()["config"])
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, TypeError, KeyError) as error:
+            config = LiteConfig.from_json(file.metadata()["config"])
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (no dict)
+            with torch.device("meta"):  # nothing is allocated before config and tensors are known to agree
+                network = LiteEncoder(config)
+            if shapes != {name: tuple(value.shape) for name, value in network.state_dict().items()}:
+                raise EncoderError(f"{path} does not fit this version of moda: reinstall moda")
+            tensors = {name: file.get_tensor(name).float().contiguous() for name in shapes}
+    except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
         raise EncoderError(f"{path} is not an audio encoder of moda; give a file of `moda train encoder`") from error
-    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
-    try:
-        network = LiteEncoder(LiteConfig(**fields))
-        network.load_state_dict(tensors, strict=True)
-    except (RuntimeError, TypeError) as error:
-        raise EncoderError(f"{path} does not fit this version of moda: reinstall moda") from error
+    if not all(bool(value.isfinite().all()) for value in tensors.values()):
+        raise EncoderError(f"{path} is damaged: not all of its numbers are finite; fetch it again")
+    network.load_state_dict(tensors, assign=True)
     return network
+
+
+def _check_config(path: Path) -> None:
+    """Raises ValueError where a config asks for more than any published encoder has by far, and OSError."""
+    config = json.loads(path.read_text("utf-8"))
+    numbers = [n for value in config.values() for n in (value if isinstance(value, list) else [value])]
+    if any(type(n) in (int, float) and not -LARGEST <= n <= LARGEST for n in numbers) or not (
+        1 <= config.get("num_hidden_layers", 12) <= DEEPEST
+    ):
+        raise ValueError("a number is out of range")

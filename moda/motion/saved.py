@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast, get_args
@@ -11,9 +10,16 @@ import numpy as np
 
 from contracts import FPS, MOTION_DIM, Driving, Motion, Region
 from moda.files import replacing
+from moda.motion.arrays import DAMAGE, Form, read_arrays
 from moda.motion.layout import SPACES, MotionError
 
 FORMAT = "moda-motion-1"
+LONGEST = 12 * 3600 * FPS  # frames that are read
+_TEXT, _RATIOS = Form("U", 0, 4 * 64), Form("f", 1, 8 * LONGEST)  # a character takes four bytes
+_FORMS = {
+    "frames": Form("f", 2, 4 * MOTION_DIM * LONGEST), "space": _TEXT, "fps": Form("iu", 0, 8), "format": _TEXT,
+    "driving.relative": Form("b", 0, 1), "driving.region": _TEXT, "driving.eyes": _RATIOS, "driving.lips": _RATIOS,
+}  # fmt: skip
 
 
 def save_motion(path: str | Path, motion: Motion) -> None:
@@ -32,17 +38,17 @@ def save_motion(path: str | Path, motion: Motion) -> None:
 
 
 def load_motion(path: str | Path) -> Motion:
-    """Read a file of :func:`save_motion`. Raises MotionError."""
+    """Read a file of :func:`save_motion`, 12 hours long at most. Raises MotionError."""
     remedy = "give a file written with --save-motion"
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if str(file["format"]) != FORMAT:
-                raise MotionError(f"{path} holds motion of another format, {file['format']}; {remedy} by this version")
-            frames, space = file["frames"].astype(np.float32), str(file["space"])
-            motion = Motion(frames, space, int(file["fps"]), _driving(file, len(frames)))
+        file = read_arrays(path, _FORMS)
+        if str(file["format"]) != FORMAT:
+            raise MotionError(f"{path} holds motion of another format, {str(file['format'])!r}; {remedy} by this moda")
+        frames, space = file["frames"].astype(np.float32, copy=False), str(file["space"])
+        motion = Motion(frames, space, int(file["fps"]), _driving(file, len(frames)))
     except FileNotFoundError:
         raise MotionError(f"no motion file at {path}; {remedy}") from None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except (*DAMAGE, KeyError) as error:
         raise MotionError(f"{path} is not a moda motion file; {remedy}") from error
     if frames.ndim != 2 or frames.shape[1] != MOTION_DIM or not len(frames) or not np.isfinite(frames).all():
         raise MotionError(f"{path} holds no finite [T, {MOTION_DIM}] motion; {remedy}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,6 +23,7 @@ from moda.network.model import MMDiT
 #: The motion generator that ships with the project.
 EMBEDDED = Path(__file__).parents[1] / "assets" / "mmdit_lite.safetensors"
 FORMAT = "moda-mmdit-1"
+Value = TypeVar("Value")
 
 
 class WeightsError(ModaError):
@@ -57,38 +59,48 @@ def load_checkpoint(
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            if metadata.get("format") != FORMAT:
+                raise WeightsError(f"{path} is not a {FORMAT} checkpoint; {remedy}")
+            config = ModelConfig.from_json(metadata["config"])
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (no dict)
+            model = _outline(config, _under(shapes, "model."), str(path))  # before anything is read
+            tensors = {name: file.get_tensor(name) for name in shapes}
+            space = MotionSpace.from_tensors(metadata["space"], _under(tensors, "space."))
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} cannot be read as safetensors ({error}); {remedy}") from error
-    if metadata.get("format") != FORMAT:
-        raise WeightsError(f"{path} is not a {FORMAT} checkpoint; {remedy}")
-    try:
-        config = ModelConfig.from_json(metadata["config"])
-        space = MotionSpace.from_tensors(metadata["space"], _under(tensors, "space."))
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} was written by another version of moda ({error}); export it again") from error
-    model = assemble(config, _under(tensors, "model."), str(path))
-    return model.to(device, dtype).eval(), space
+    if not all(bool(value.isfinite().all()) for value in tensors.values()):
+        raise WeightsError(f"{path} is damaged: not all of its numbers are finite; fetch it again")
+    return _fill(model, _under(tensors, "model.")).to(device, dtype).eval(), space
 
 
 def assemble(config: ModelConfig, state: Mapping[str, Tensor], source: str) -> MMDiT:
     """A model that holds exactly ``state``, as float32. Raises WeightsError where names or shapes differ."""
+    return _fill(_outline(config, {name: tuple(value.shape) for name, value in state.items()}, source), state)
+
+
+def _outline(config: ModelConfig, given: Mapping[str, tuple[int, ...]], source: str) -> MMDiT:
+    """A model without weights, for tensors of the shapes ``given``. Raises WeightsError where it has others."""
     with torch.device("meta"):
         model = MMDiT(config)
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    given = {name: tuple(value.shape) for name, value in state.items()}
     if expected != given:
         wrong = sorted(name for name in expected.keys() | given.keys() if expected.get(name) != given.get(name))
         raise WeightsError(
             f"{source} does not fit its own config: {len(wrong)} tensors are missing, unknown or of another shape, "
             f"{wrong[0]} first; fetch the file again"
         )
+    return model
+
+
+def _fill(model: MMDiT, state: Mapping[str, Tensor]) -> MMDiT:
     # oneDNN takes a thousand times as long over a weight that is a view into another.
     model.load_state_dict({name: value.float().contiguous() for name, value in state.items()}, assign=True)
     return model
 
 
-def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _under(tensors: Mapping[str, Value], prefix: str) -> dict[str, Value]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
@@ -135,7 +147,14 @@ def load_published(state_dict: Mapping[str, Tensor]) -> MMDiT:
     published code can lose (it is a parameter only on CPU). Where that is absent, one normal draw of seed 42 stands in,
     the same for all 12 layers. Raises WeightsError.
     """
-    moved = _Moved(state_dict)
+    try:
+        return _adapt(_Moved(state_dict))
+    except (RuntimeError, ValueError, IndexError, ArithmeticError) as error:
+        raise WeightsError("the published weights have other shapes than theirs; fetch them again") from error
+
+
+def _adapt(moved: _Moved) -> MMDiT:
+    """Raises WeightsError; where shapes are impossible RuntimeError, ValueError, IndexError, ArithmeticError."""
     null_audio = moved.theirs.pop("null_audio_feat", None)
     ours = moved.ours
     for published, own in _MODULES.items():

@@ -8,15 +8,22 @@ block attends jointly over all of them.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
+Context = Literal["previous", "overlap"]
+ConditionAttention = Literal["joint", "asymmetric"]
 Modality = Literal["motion", "audio", "emotion", "identity"]
 MODALITIES: tuple[Modality, ...] = ("motion", "audio", "emotion", "identity")
 
 FOUR = "motion|audio|emotion|identity"
 TWO = "motion|audio+emotion+identity"
 ONE = "motion+audio+emotion+identity"
+
+#: What a config may ask for at most: what a damaged one asks for beyond would fill the memory, or never end.
+WIDEST, DEEPEST, LONGEST = 2**16, 256, 2000  # widths; blocks of all stages; frames or tokens of a window
+LONGEST_TEXT = 2**16  # characters of JSON
 
 
 @dataclass(frozen=True)
@@ -62,10 +69,10 @@ class ModelConfig:
     """Frames per window, 3.2 s."""
     repeat: int = 1
     """Tokens that carry the emotion, and as many the identity: copies of one embedding. The published model has 80."""
-    context: Literal["previous", "overlap"] = "overlap"
+    context: Context = "overlap"
     """What rides beside the noisy motion: the frame before the window held over all of it (published), or the known
     frames of the overlap and then the last of them held."""
-    condition_attention: Literal["joint", "asymmetric"] = "joint"
+    condition_attention: ConditionAttention = "joint"
     """``joint``: all tokens attend to all (published). ``asymmetric``: conditions see neither the motion nor the noise
     level, so their keys and values are the same at every step (OminiControl2, arXiv 2503.08280)."""
     prior: int = 0
@@ -79,6 +86,7 @@ class ModelConfig:
     time_features: int = 256
 
     def __post_init__(self) -> None:
+        self._check_ranges()
         if self.hidden % self.heads or self.head_dim % 2:
             raise ValueError(f"hidden {self.hidden} must split into {self.heads} heads of even width")
         streams: set[tuple[Modality, ...]] = {(modality,) for modality in MODALITIES}
@@ -89,6 +97,25 @@ class ModelConfig:
                 if any(set(group) & set(stream) not in (set(), set(stream)) for stream in streams):
                     raise ValueError(f"stage {stage.streams!r} splits a stream that an earlier stage has joined")
             streams = set(stage.groups)
+
+    def _check_ranges(self) -> None:
+        """Raises TypeError, ValueError."""
+        most = {"window": LONGEST, "repeat": LONGEST, "mlp_ratio": 64}
+        widths = ("hidden", "heads", "audio_dim", "motion_dim", "identity_dim", "emotions", "time_features")
+        for name in (*widths, *most):
+            if not 1 <= _whole(getattr(self, name)) <= most.get(name, WIDEST):
+                raise ValueError(f"{name} is out of range")
+        if not 0 <= _whole(self.prior) <= self.audio_dim or self.time_features % 2:
+            raise ValueError("prior or time_features is out of range")
+        if type(self.rope_theta) not in (int, float) or not 1 < self.rope_theta < math.inf:
+            raise ValueError("rope_theta is out of range")
+        if self.context not in get_args(Context) or self.condition_attention not in get_args(ConditionAttention):
+            raise ValueError("context or condition_attention is unknown")
+        if not 1 <= sum(_whole(stage.depth) for stage in self.plan) <= DEEPEST or any(
+            stage.depth < 1 or type(stage.parallel) is not bool or type(stage.streams) is not str
+            or not set(stage.rope) <= set(MODALITIES) for stage in self.plan
+        ):  # fmt: skip
+            raise ValueError("the plan is out of range")
 
     @property
     def head_dim(self) -> int:
@@ -103,8 +130,15 @@ class ModelConfig:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Raises TypeError or ValueError where the text describes no config."""
-        fields: dict[str, Any] = json.loads(text)
+        """Raises KeyError, TypeError or ValueError where the text describes no config."""
+        if len(text) > LONGEST_TEXT:
+            raise ValueError("a config of that length is none")
+        try:
+            fields: dict[str, Any] = json.loads(text)
+        except RecursionError as error:
+            raise ValueError("a config of that depth is none") from error
+        if not isinstance(fields, dict) or not isinstance(fields.get("plan"), list):
+            raise TypeError("a config is an object with a plan")
         plan = tuple(Stage(**{**stage, "rope": tuple(stage["rope"])}) for stage in fields.pop("plan"))
         return cls(plan=plan, **fields)
 
@@ -123,3 +157,9 @@ class ModelConfig:
         """The published MoDA network, 372.98 M parameters at its own widths."""
         plan = coarse_to_fine(3, 6, 12, rope_late=MODALITIES)
         return cls(hidden, heads, plan, audio_dim, repeat=80, context="previous")
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int:  # True is none either
+        raise TypeError(f"{value!r:.40} is no whole number")
+    return value

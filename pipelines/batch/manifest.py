@@ -1,9 +1,10 @@
 """What a batch is to make: the rows of a manifest, or two folders crossed, checked before anything is made.
 
-A manifest is CSV with a header row, or JSON lines. ``portrait`` and ``audio`` are paths, relative ones from the
-manifest's folder; ``output`` names the video within the output folder; every other column is a field of TalkOptions.
-Of these, ``head_from`` is a path as ``portrait`` is, and ``weights`` where it names a folder; ``save_motion`` is a name
-as ``output`` is. An empty cell leaves the choice to the default.
+A manifest is CSV with a header row, its cells apart by commas, semicolons or tabs, or JSON lines. ``portrait`` and
+``audio`` are paths, relative ones from the manifest's folder, or from the current one where the manifest is a pipe;
+``output`` names the video within the output folder; every other column is a field of TalkOptions. Of these,
+``head_from`` is a path as ``portrait`` is, and ``weights`` where it names a folder; ``save_motion`` is a name as
+``output`` is. An empty cell leaves the choice to the default.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ SOUNDS = {
     ".aac", ".aif", ".aiff", ".flac", ".m4a", ".mka", ".mkv", ".mov", ".mp3", ".mp4", ".oga", ".ogg", ".opus", ".wav",
     ".webm", ".wma",
 }  # fmt: skip
+SEPARATORS = ",;\t"
 LONGEST_NAME = 200  # bytes of one name: beyond, file systems refuse
 _YES, _NO = ("true", "yes", "1"), ("false", "no", "0")
 
@@ -102,7 +104,8 @@ def read_manifest(path: str | Path, defaults: Mapping[str, Any] | None = None) -
         ) from error
     if not rows:
         raise ManifestError(str(path), [Fault(0, "has no rows; give portrait and audio of each video")])
-    return _plan(path.name, ((line, {**defaults, **cells}, wrong) for line, cells, wrong in rows), path.parent)
+    folder = Path() if path.is_fifo() else path.parent
+    return _plan(path.name, ((line, {**defaults, **cells}, wrong) for line, cells, wrong in rows), folder)
 
 
 def cross(
@@ -142,7 +145,7 @@ def _json_rows(text: str) -> Iterator[Row]:
         if entry.strip():
             try:
                 cells = json.loads(entry)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 yield line, {}, [f"is not JSON ({error}); write one object a line"]
                 continue
             if isinstance(cells, dict):
@@ -152,7 +155,9 @@ def _json_rows(text: str) -> Iterator[Row]:
 
 
 def _csv_rows(text: str, source: str) -> Iterator[Row]:
-    reader = csv.DictReader(StringIO(text, newline=""))
+    header = next(iter(text.splitlines()), "")
+    separator = max(SEPARATORS, key=header.count)  # no name of a column holds one
+    reader = csv.DictReader(StringIO(text, newline=""), delimiter=separator)
     if wrong := _wrong_columns([_column(name) for name in reader.fieldnames or []]):
         raise ManifestError(source, [Fault(1, text) for text in wrong])
     for cells in reader:
@@ -305,6 +310,6 @@ def _default_name(portrait: str, audio: str, options: TalkOptions) -> str:
     of nothing else, so that it stays the same when all is moved."""
     chosen = {f.name: str(value) for f in fields(options) if (value := getattr(options, f.name)) != f.default}
     digits = hashlib.sha256(json.dumps([portrait, audio, chosen], sort_keys=True).encode()).hexdigest()[:8]
-    words = [Path(portrait).stem, Path(audio).stem, chosen.get("emotion", "")]
+    words = [Path(portrait).stem, Path(audio).stem, options.emotion]
     slugs = [re.sub(r"[^\w.-]+", "-", word).strip("-.")[:40] for word in words]
     return "_".join([*filter(None, slugs), digits]) + ".mp4"

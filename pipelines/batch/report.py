@@ -25,6 +25,11 @@ from contracts import ModaError
 from moda import replacing, sha256
 
 REPORT, LOCK, HIDDEN = "report.jsonl", ".lock", ".batch-"
+#: What of an entry is no text.
+_KINDS: dict[str, tuple[type, ...]] = {
+    "warnings": (list,), "frames": (int,), "seconds": (int, float), "hashes": (dict,), "line": (int,),
+    "settings": (dict,), "attempts": (int,),
+}  # fmt: skip
 
 
 class ReportError(ModaError):
@@ -61,17 +66,28 @@ class Entry:
         return (self.output,) if self.output else (self.source, str(self.line))
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), ensure_ascii=False)
+        """One line; what of a file's name is no text is escaped, as `\\udce9`, and comes back from it."""
+        return json.dumps(asdict(self), ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
 
     @classmethod
     def from_json(cls, text: str) -> Entry:
         """Raises ValueError."""
-        row = json.loads(text)
+        try:
+            row = json.loads(text)
+        except RecursionError as error:
+            raise ValueError("no entry of a report") from error
         if not isinstance(row, dict) or row.get("status") not in ("done", "error"):
             raise ValueError("no entry of a report")
-        entry = cls(**{f.name: row[f.name] for f in fields(cls) if f.name in row})
-        if any(Path(name).is_absolute() or ".." in Path(name).parts for name in entry.hashes):
-            raise ValueError("a file outside the folder")
+        given = {f.name: row[f.name] for f in fields(cls) if f.name in row}
+        for name, value in given.items():
+            if not isinstance(value, _KINDS.get(name, str)) or isinstance(value, bool):
+                raise ValueError(f"{name} is of another kind")
+        entry = cls(**given)
+        if not all(isinstance(text, str) for text in (*entry.hashes.values(), *entry.warnings)):
+            raise ValueError("hashes and warnings are text")
+        for path in (Path(entry.output), *map(Path, entry.hashes)):
+            if path.is_absolute() or ".." in path.parts or "\0" in str(path):
+                raise ValueError("a file outside the folder")
         return entry
 
 
@@ -156,7 +172,7 @@ class Report:
     def _clear(self, run: Path) -> None:
         """Finish what was being published when a run ended, and remove its folder."""
         for aside in run.glob("*.json"):
-            with suppress(ValueError, KeyError):
+            with suppress(ValueError, KeyError, TypeError, RecursionError):  # half of it is there, or it is not ours
                 stored = json.loads(aside.read_text("utf-8"))
                 entry, parts = Entry.from_json(stored["entry"]), [run / name for name in stored["parts"]]
                 named = zip(entry.hashes.items(), parts, strict=True)
@@ -185,14 +201,14 @@ class Report:
                 ) from None
             self.entries.pop(entry.identity, None)
             self.entries[entry.identity] = entry
-        self._compact(lines)
+        self._compact()
 
-    def _compact(self, lines: Sequence[str] | None = None) -> None:
+    def _compact(self) -> None:
         """One line per job."""
-        before = "\n".join(lines) if lines is not None else self.path.read_text("utf-8") if self.path.exists() else ""
-        after = "".join(f"{entry.to_json()}\n" for entry in self.entries.values())
+        before = self.path.read_bytes() if self.path.exists() else b""
+        after = "".join(f"{entry.to_json()}\n" for entry in self.entries.values()).encode()
         if after != before:
-            with replacing(self.path) as part, part.open("w", encoding="utf-8") as file:
+            with replacing(self.path) as part, part.open("wb") as file:
                 file.write(after)
                 file.flush()
                 os.fsync(file.fileno())

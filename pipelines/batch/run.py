@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -26,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from moda import sha256
-from pipelines.batch.manifest import Fault, Job, ManifestError, Plan
+from pipelines.batch.manifest import COLUMNS, Fault, Job, ManifestError, Plan
 from pipelines.batch.report import Entry, Report
 from pipelines.crews import Crew, Died, Outcome, Processes, Ready, Task
 from pipelines.film import check_signing
@@ -81,7 +83,7 @@ def _conflicts(plan: Plan, report: Report) -> Iterator[Fault]:
             above = (report.folder / parent for parent in Path(name).parents)
             if path.resolve() in given:
                 yield Fault(job.line, f"its output {path} is one of the files given, and would be lost; name another")
-            elif path.exists() and (name not in ours or path.is_dir()):
+            elif os.path.lexists(path) and (name not in ours or path.is_dir()):
                 yield Fault(job.line, f"{path} is there already, and not of a batch; name another output")
             elif any(parent.exists() and not parent.is_dir() for parent in above):
                 yield Fault(job.line, f"the folder of its output {path} is a file; name another output")
@@ -182,8 +184,9 @@ class _Run:
         ).hexdigest()
 
     def _entry(self, job: Job, outcome: Outcome, attempts: int = 0) -> Entry:
+        error = re.sub(r"--([a-z]+)( [A-Z])?\b", _column, outcome.error)
         return Entry(
-            "error" if outcome.error else "done", job.output, outcome.error, outcome.warnings, outcome.frames,
+            "error" if error else "done", job.output, error, outcome.warnings, outcome.frames,
             round(outcome.seconds, 3), dict(zip(job.outputs, outcome.hashes, strict=False)), self.plan.source, job.line,
             str(job.portrait), str(job.audio), _settings(job), self.keys.get(job.line, ""), attempts,
         )  # fmt: skip
@@ -241,6 +244,11 @@ class _Queue:
 def _inputs(job: Job) -> dict[str, Path]:
     steered = job.options.head_from
     return {"portrait": job.portrait, "audio": job.audio} | ({} if steered is None else {"head_from": Path(steered)})
+
+
+def _column(option: re.Match[str]) -> str:
+    """What a message calls an option, as a manifest calls it."""
+    return f"the column {option[1]}" if option[1] in COLUMNS else option[0]
 
 
 def _settings(job: Job) -> dict[str, Any]:

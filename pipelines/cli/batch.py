@@ -143,4 +143,4 @@ def _shown(steps: Iterator[Step], lines: bool) -> Iterator[Step]:
 
 
 def _say(event: str, **what: Any) -> None:
-    typer.echo(json.dumps({"event": event, **what}, ensure_ascii=False))
+    typer.echo(json.dumps({"event": event, **what}))  # in ASCII, which any terminal takes

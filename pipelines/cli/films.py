@@ -47,7 +47,12 @@ SaveMotion = Annotated[Path | None, typer.Option(help="Keep the motion in this .
 def talk(
     portrait: Portrait,
     audio: Annotated[Path, typer.Argument(help="Speech: any sound file, or a video with sound.", show_default=False)],
-    out: Out,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="The video, OUT.mp4; PORTRAIT_AUDIO.mp4 here if not given.", show_default=False
+        ),
+    ] = None,
     emotion: Annotated[
         str, typer.Option(help="happiness:0.8, a timeline 0:neutral,2.5:fear:0.9, or auto: what the portrait shows.")
     ] = "neutral",
@@ -86,8 +91,11 @@ def talk(
     mark: Mark = False,
 ) -> None:
     """PORTRAIT speaks AUDIO."""
-    from pipelines.film import check_outputs
+    from pipelines.film import check_outputs, free_output
 
+    if out is None:
+        out = free_output(portrait, audio)
+        typer.echo(f"the video will be {out}", err=True)
     check_outputs(out, save_motion, inputs=(portrait, audio))  # before anything heavy is imported
     from pipelines.options import TalkOptions
 

@@ -6,7 +6,10 @@ Exit codes: 0 done, 1 a bad file or a failure (one line on stderr), 2 a bad comm
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
@@ -94,4 +97,12 @@ app.command()(verify)
 def main() -> None:
     """The console script. A ``kill`` ends it as Ctrl-C does, so that it leaves no half file either."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a name that the terminal cannot show is shown escaped
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        os.getcwd()
+    except OSError:
+        complain("the current folder is gone or closed to you; change to another one")
+        raise SystemExit(1) from None
     app()

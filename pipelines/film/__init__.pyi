@@ -2,6 +2,7 @@ from .credentials import SigningError as SigningError
 from .files import check_inputs as check_inputs
 from .files import check_output as check_output
 from .files import check_outputs as check_outputs
+from .files import free_output as free_output
 from .mark import Mark as Mark
 from .provenance import Claim as Claim
 from .provenance import ProvenanceError as ProvenanceError

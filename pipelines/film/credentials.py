@@ -7,6 +7,7 @@ import uuid
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -50,6 +51,7 @@ class Credential:
 
     def __str__(self) -> str:
         where = os.environ.get(KEY_VARIABLE) if self.owner == "own certificate" else installation_file()
+        where = where or "which is kept nowhere, as there is no home folder"
         return f"{self.algorithm} with the key of {self.owner}, {where}"
 
     @property
@@ -69,6 +71,12 @@ def signing_credential() -> Credential:
     Raises SigningError.
     """
     return own_credential() or installation_credential() or _make_installation_credential()
+
+
+@cache
+def _passing_credential() -> Credential:
+    """One for this process alone: a user without a home folder has no place for a key."""
+    return _from_pem(_new_key_and_chain())
 
 
 def own_credential() -> Credential | None:
@@ -107,6 +115,8 @@ def own_credential() -> Credential | None:
 def installation_credential() -> Credential | None:
     """That of this installation; None: none was made so far. Raises SigningError where it is damaged."""
     file = installation_file()
+    if file is None:
+        return None
     try:
         pem = file.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
@@ -114,21 +124,33 @@ def installation_credential() -> Credential | None:
     except OSError as error:
         raise SigningError(f"the signing key {file} cannot be read ({error.strerror})") from error
     try:
-        key = load_pem_private_key(pem, password=None)
-        chain = b"".join(_certificate(c) for c in x509.load_pem_x509_certificates(pem))
+        return _from_pem(pem)
     except (ValueError, TypeError) as error:
         raise SigningError(f"the signing key {file} is damaged; delete it, and a new one is made") from error
+
+
+def installation_file() -> Path | None:
+    """Where the key of this installation lies, with its certificates; not to be given away. None: a user without a
+    home folder, as in some containers."""
+    try:
+        folder = user_data_path("moda")
+    except RuntimeError:
+        return None
+    return folder / "signing" / "key.pem" if folder.is_absolute() else None
+
+
+def _from_pem(pem: bytes) -> Credential:
+    """Raises ValueError, TypeError."""
+    key = load_pem_private_key(pem, password=None)
+    chain = b"".join(_certificate(c) for c in x509.load_pem_x509_certificates(pem))
     return Credential("this installation", chain, _pem(key), _algorithm(key))
-
-
-def installation_file() -> Path:
-    """Where the key of this installation lies, with its certificates; not to be given away."""
-    return user_data_path("moda") / "signing" / "key.pem"
 
 
 def _make_installation_credential() -> Credential:
     """Make it whole under another name, then link: of several processes one wins, and all read what it made."""
     file = installation_file()
+    if file is None:
+        return _passing_credential()
     partial = file.with_name(f".{uuid.uuid4().hex}.part")
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -149,7 +149,8 @@ class VideoWriter:
             raise OutputError(f"there is not one frame to write to {self._path}; give a longer recording")
         canvas = Canvas(first if self._picture is None else self._picture, self._corner, first.shape[:2])
         width, height = _fitted(canvas.frame.width, canvas.frame.height, self._coding.longest)
-        with av.open(str(self.part), "w", format="mp4", options=self._coding.mp4) as container:
+        name = f"file:{self.part}"  # else what stands before a colon would be a protocol
+        with av.open(name, "w", format="mp4", options=self._coding.mp4) as container:
             video = _video_stream(container, width, height, self._coding.x264)
             sound = (
                 _SoundTrack(container, self._sound, self._delay, self._coding.aac) if self._sound is not None else None

@@ -82,9 +82,16 @@ class Imported:
 
 
 def weights_folder() -> Path:
-    """Where weights are kept: the folder in MODA_WEIGHTS, or one in the user's cache."""
+    """Where weights are kept: the folder in MODA_WEIGHTS, or one in the user's cache. Raises PublishedWeightsError for
+    a user who has no home folder."""
     given = os.environ.get(VARIABLE)
-    return Path(given).expanduser() if given else user_cache_path("moda") / "weights"
+    try:
+        folder = Path(given).expanduser() if given else user_cache_path("moda") / "weights"
+        if not str(folder).startswith("~"):
+            return folder
+    except RuntimeError:
+        pass
+    raise PublishedWeightsError(f"there is no home folder to keep weights in; set {VARIABLE} to a folder")
 
 
 def find_weights(name: str) -> Path:
@@ -105,7 +112,8 @@ def read_record(name: str) -> Record | None:
     try:
         record = Record(**json.loads((folder / RECORD).read_text("utf-8")))
         whole = all((folder / file).stat().st_size == known["size"] for file, known in record.files.items())
-    except (OSError, ValueError, TypeError, KeyError):
+        whole = whole and all(isinstance(known["sha256"], str) for known in record.files.values())
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         whole = False
     if not whole:
         raise PublishedWeightsError(f"the weights {name} in {folder} are damaged; `moda weights fetch {name}`")
@@ -127,7 +135,11 @@ def verify_weights(name: str) -> Record:
 
 def here() -> list[str]:
     """The names of the weights that are here, whole or damaged."""
-    return [name for name in CATALOGUE if (weights_folder() / name / RECORD).is_file()]
+    try:
+        folder = weights_folder()
+    except PublishedWeightsError:
+        return []
+    return [name for name in CATALOGUE if (folder / name / RECORD).is_file()]
 
 
 def summary() -> str:
@@ -153,7 +165,7 @@ def look_up_weights(name: str) -> Download:
 
 def _fetched_revision(name: str) -> str | None:
     """That of the first fetch, which a later one keeps to."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         return json.loads((weights_folder() / name / RECORD).read_text("utf-8"))["revision"] or None
     return None
 
@@ -247,7 +259,7 @@ def _is_of(weights: Published, folder: Path) -> bool:
         return True
     try:
         config = json.loads((folder / "config.json").read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(config, dict) and config.get("model_type") == weights.architecture
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -52,6 +51,14 @@ def load_published(states: Mapping[str, State]) -> LivePortrait:
 
 
 def _load(state: Callable[[str], State]) -> LivePortrait:
+    try:
+        return _networks(state)
+    except (RuntimeError, ValueError, IndexError, ArithmeticError) as error:
+        raise WeightsError("the published weights have other shapes than theirs; fetch them again") from error
+
+
+def _networks(state: Callable[[str], State]) -> LivePortrait:
+    """Raises WeightsError; where shapes are impossible RuntimeError, ValueError, IndexError, ArithmeticError."""
     appearance = load_appearance(state("appearance_feature_extractor"))
     motion = load_motion_extractor(state("motion_extractor"))
     warping = load_warping(state("warping_module"), appearance.volume, KEYPOINTS)
@@ -87,7 +94,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(f"{path} is damaged, or holds more than tensors and is not opened; {remedy}") from error
-    except (SafetensorError, OSError, EOFError, RuntimeError, KeyError, ValueError) as error:
+    except Exception as error:  # torch raises whatever its steps meet in a damaged pickle
         raise WeightsError(f"{path} cannot be read as weights; {remedy}") from error
     tensors: dict[str, Tensor] = {}
     for name, value in content.items() if isinstance(content, Mapping) else ():
@@ -95,6 +102,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         tensors |= {f"{name}.{key}" if key else str(name): tensor for key, tensor in inner.items()}
     if not tensors or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise WeightsError(f"{path} is no state dict; {remedy}")
+    size = path.stat().st_size
+    if any(tensor.layout is not torch.strided or tensor.nbytes > size for tensor in tensors.values()):
+        raise WeightsError(f"{path} is damaged: a tensor is larger than the file; {remedy}")
     return tensors
 
 
@@ -307,7 +317,7 @@ class _Published:
         for name, tensor in self.given.items():
             if expected.get(name) != tuple(tensor.shape):
                 raise self.error(f"{self.origin[name]} does not fit the rest, shape {tuple(tensor.shape)}")
-        missing = sorted(expected.keys() - self.given.keys())
-        assert not missing, f"the adapter forgets {missing[0]}"
+        if missing := sorted(expected.keys() - self.given.keys()):
+            raise self.error(f"nothing of it becomes {missing[0]}")
         network.load_state_dict(self.given, assign=True)
         return network.eval()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import librosa
@@ -10,18 +12,18 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from contracts import SAMPLES_PER_FRAME
 from encoders.audio import published
+from encoders.audio.lite import LiteConfig
 from encoders.audio.published import Recording, heard_frames
 from encoders.audio.visemes import VISEMES, frame_labels, phone_visemes
 from encoders.audio.wav2vec import (
     AudioEncoder,
     EncoderError,
     FrameAligned,
-    LiteConfig,
     LiteEncoder,
     load_lite,
     save_lite,
@@ -99,6 +101,34 @@ def test_junk_is_no_encoder(tmp_path: Path) -> None:
         load_lite(tmp_path / "junk.safetensors")
     with pytest.raises(EncoderError, match="no model that loads"):
         AudioEncoder.pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"layers": 2**63}, {"layers": 0}, {"hidden": 10**6}, {"hidden": "wide"}, {"heads": 0}, {"heads": 3},
+        {"conv_kernel": 1e308}, {"conv_stride": [640]}, {"conv_dim": []}, {"positions": True}, {"deep": 1},
+    ],
+)  # fmt: skip
+def test_a_damaged_config_is_no_encoder(tmp_path: Path, change: dict[str, object]) -> None:
+    with pytest.raises(EncoderError, match="is not an audio encoder"):
+        load_lite(with_config(tmp_path, json.dumps(asdict(LiteConfig()) | change)))
+
+
+@pytest.mark.parametrize("config", ["[" * 20_000, "[" * 100_000, "{", "[]", "null"])
+def test_a_config_that_is_none_is_no_encoder(tmp_path: Path, config: str) -> None:
+    with pytest.raises(EncoderError, match="is not an audio encoder"):
+        load_lite(with_config(tmp_path, config))
+
+
+def test_tensors_of_another_shape_are_no_encoder(tmp_path: Path) -> None:
+    with pytest.raises(EncoderError, match="does not fit this version"):
+        load_lite(with_config(tmp_path, json.dumps(asdict(LiteConfig()))))
+
+
+def with_config(folder: Path, config: str) -> Path:
+    save_file({"a": torch.zeros(1)}, folder / "odd.safetensors", {"config": config})
+    return folder / "odd.safetensors"
 
 
 def test_pretrained_folder_is_checked(tmp_path: Path) -> None:

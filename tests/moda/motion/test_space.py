@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
+import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ import torch
 
 from contracts import MOTION_DIM, Motion
 from moda.motion import layout, saved
+from moda.motion.arrays import Form
 from moda.motion.layout import MotionError
 from moda.motion.saved import load_motion, save_motion
 from moda.motion.space import MotionSpace
@@ -99,6 +103,76 @@ def test_a_wrong_motion_file_is_named(tmp_path: Path, arrays: dict[str, object],
     with pytest.raises(MotionError, match=message) as caught:
         load_motion(path)
     assert "\n" not in str(caught.value) and "--save-motion" in str(caught.value)
+
+
+def npz(path: Path, header: str, data: bytes, name: str = "frames") -> Path:
+    """A motion file whose frames have this npy header."""
+    write(path)
+    with zipfile.ZipFile(path) as source:
+        members = {info: source.read(info) for info in source.namelist() if info != "frames.npy"}
+    head = header.ljust(117).encode("latin-1") + b"\n"
+    members[f"{name}.npy"] = b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + data
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
+        for member, content in members.items():
+            target.writestr(member, content)
+    return path
+
+
+def described(shape: str, dtype: str = "<f4") -> str:
+    return f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}"
+
+
+def test_a_header_as_numpy_writes_it_is_read(tmp_path: Path) -> None:
+    assert len(load_motion(npz(tmp_path / "motion.npz", described("(10, 70)"), bytes(2800)))) == 10
+
+
+@pytest.mark.parametrize(
+    ("header", "size"),
+    [
+        (described("(10, 70)"), 2796),  # a number is missing
+        (described("(10, 70)"), 2804),
+        (described("(20000000, 70)"), 2800),  # 5.6 GB
+        (described("(20000000, 70)"), 5 * 2**20),
+        (described("(1099511627776, 70)"), 2800),
+        (described("(-10, 70)"), 2800),
+        (described("(10, 70)", "|O8"), 5600),
+        (described("(10, 70)", "<c8"), 5600),
+        (described("(" * 30), 2800),  # what evaluates it stumbles
+        ("{'descr': __import__('os').abort()}", 2800),
+    ],
+)
+def test_a_header_that_lies_is_named_before_anything_is_allocated(tmp_path: Path, header: str, size: int) -> None:
+    path = npz(tmp_path / "motion.npz", header, bytes(size))
+    tracemalloc.start()
+    with pytest.raises(MotionError, match="is not a moda motion file"):
+        load_motion(path)
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
+
+
+def test_zeros_that_unpack_to_more_than_is_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = npz(tmp_path / "motion.npz", described("(5000, 70)"), bytes(280 * 5000))
+    assert len(load_motion(path)) == 5000
+    monkeypatch.setitem(saved._FORMS, "frames", Form("f", 2, 280 * 4999))
+    with pytest.raises(MotionError, match="is not a moda motion file"):
+        load_motion(path)
+
+
+def test_an_array_that_is_no_part_of_it_is_named(tmp_path: Path) -> None:
+    path = npz(tmp_path / "motion.npz", described("(10, 70)"), bytes(2800), "faces")
+    with pytest.raises(MotionError, match="is not a moda motion file"):
+        load_motion(path)
+
+
+@pytest.mark.parametrize("at", range(0, 400, 7))
+def test_no_flipped_byte_ends_otherwise(tmp_path: Path, at: int) -> None:
+    path = tmp_path / "motion.npz"
+    save_motion(path, Motion(frames()))
+    data = bytearray(path.read_bytes())
+    data[at * len(data) // 400] ^= 0xA5
+    path.write_bytes(data)
+    with suppress(MotionError):
+        load_motion(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04 cut short"], ids=["empty", "text", "cut"])

@@ -99,6 +99,42 @@ def test_a_config_of_the_future_is_refused(tmp_path: Path) -> None:
         load_checkpoint(path)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"heads": 0}, {"heads": -2}, {"hidden": 10**15}, {"hidden": True}, {"hidden": 32.0}, {"audio_dim": None},
+        {"motion_dim": [[]]}, {"mlp_ratio": []}, {"window": 10**9}, {"repeat": 0}, {"rope_theta": 1e400},
+        {"rope_theta": "wide"}, {"context": "none"}, {"context": []}, {"prior": 9}, {"time_features": 255},
+        {"plan": {}}, {"plan": []},
+        {"plan": [{"streams": "motion|audio|emotion|identity", "depth": 10**9, "rope": []}]},
+        {"plan": [{"streams": 5, "depth": 1, "rope": []}]}, {"plan": [[]]}, {"plan": [{"depth": 1}]},
+    ],
+)  # fmt: skip
+def test_a_damaged_config_is_refused_before_a_network_is_built(tmp_path: Path, change: dict[str, object]) -> None:
+    with pytest.raises(WeightsError, match="another version of moda"):
+        load_checkpoint(with_config(tmp_path, json.dumps(json.loads(ModelConfig.tiny().to_json()) | change)))
+
+
+@pytest.mark.parametrize("config", ["[" * 20_000, "[" * 100_000, "{", "[]", "5", "null", ""])
+def test_a_config_that_is_none_is_refused(tmp_path: Path, config: str) -> None:
+    with pytest.raises(WeightsError, match="another version of moda"):
+        load_checkpoint(with_config(tmp_path, config))
+
+
+def with_config(folder: Path, config: str) -> Path:
+    tensors = {f"space.{name}": value for name, value in SPACE.tensors().items()}
+    save_file(tensors, folder / "odd.safetensors", {"format": "moda-mmdit-1", "config": config, "space": "mesh"})
+    return folder / "odd.safetensors"
+
+
+def test_numbers_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    model = random_model()
+    with torch.no_grad():
+        model.head.linear.bias[3] = torch.nan
+    with pytest.raises(WeightsError, match="not all of its numbers are finite"):
+        load_checkpoint(saved(tmp_path, model))
+
+
 def published(hidden: int = 8, heads: int = 2, layers: int = 12, width: int = 4) -> dict[str, torch.Tensor]:
     """Published names; every tensor with a value of its own."""
     shapes = published_shapes(hidden, heads, layers, width)
@@ -120,6 +156,14 @@ def test_no_published_tensor_may_be_missing(name: str) -> None:
     del state[name]
     with pytest.raises(WeightsError, match="lack talking_head_dit"):
         load_published(state)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 2, 2)])
+def test_published_tensors_of_impossible_shapes_are_refused(shape: tuple[int, ...]) -> None:
+    for name in ("audio_embedder.proj1.weight", "blocks.0.qkv_xs.weight", "blocks4.0.attn1.xs_q_norm.weight"):
+        tensors = published() | {f"talking_head_dit.{name}": torch.zeros(shape)}
+        with pytest.raises(WeightsError):
+            load_published(tensors)
 
 
 def test_a_foreign_tensor_is_named() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -144,7 +146,7 @@ def test_names_tell_what_a_video_is_and_stay(folder):
     text = "portrait,audio,emotion\n" + "".join(f"faces/{row.replace(',', ',voices/', 1)}\n" for row in rows)
     names = [job.output for job in read_manifest(written(folder, text)).jobs]
     assert [name.rpartition("_")[0] for name in names] == [
-        "anna_hello", "anna_hello_happiness-0.8", "Bo-b_hello", "anna_bye",
+        "anna_hello_neutral", "anna_hello_happiness-0.8", "Bo-b_hello_neutral", "anna_bye_neutral",
     ]  # fmt: skip
     assert len({name[-12:] for name in names}) == 4  # the digits alone
     more = written(folder, text.replace("\nfaces", f"\nfaces/anna.jpg,voices/hello.wav,fear\n{folder}/faces", 1))
@@ -204,3 +206,27 @@ def test_what_cannot_be_crossed_is_said_once(folder):
 
 def test_every_option_of_talk_is_a_column():
     assert set(COLUMNS) == {"portrait", "audio", "output", *TalkOptions.__dataclass_fields__}
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_cells_are_apart_by_what_parts_the_header(folder, separator):
+    rows = [["portrait", "audio", "emotion"], ["faces/anna.jpg", "voices/hello.wav", '"0:neutral,2:fear"']]
+    (job,) = read_manifest(written(folder, "".join(f"{separator.join(row)}\r\n" for row in rows))).jobs
+    assert (job.audio.name, job.options.emotion) == ("hello.wav", "0:neutral,2:fear")
+
+
+def test_lines_of_any_depth_are_told(folder):
+    row = json.dumps({"portrait": "faces/anna.jpg", "audio": "voices/hello.wav"})
+    plan = read_manifest(written(folder, f'{row}\n{{"seed": {"[" * 100_000}\n', "jobs.jsonl"))
+    assert [line for line, _ in told(plan)] == [2] and "is not JSON" in plan.faults[0].text
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are POSIX")
+def test_a_manifest_may_come_through_a_pipe(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    os.mkfifo(folder / "voices" / "pipe")
+    text = "portrait,audio\nfaces/anna.jpg,voices/hello.wav\nfaces/anna.jpg,voices/pipe\n"
+    threading.Thread(target=(folder / "voices" / "pipe").write_text, args=(text,)).start()
+    plan = read_manifest(Path("voices/pipe"))
+    assert [job.portrait for job in plan.jobs] == [Path("faces/anna.jpg")]
+    assert "voices/pipe is not a file" in plan.faults[0].text

@@ -19,12 +19,12 @@ import pipelines.crews.worker
 from encoders.audio.media import load_audio
 from encoders.face.portrait import encode_face
 from moda.files import sha256
-from pipelines.batch.manifest import ManifestError, Plan, read_manifest
+from pipelines.batch.manifest import ManifestError, Plan, cross, read_manifest
 from pipelines.batch.report import Entry, Report, ReportError
 from pipelines.batch.run import _Queue, run_batch
 from pipelines.cli.main import app
 from pipelines.crews.crews import Died, Processes, Ready, WorkerError
-from pipelines.crews.worker import Cache, Task, Worker
+from pipelines.crews.worker import Cache, Outcome, Task, Worker
 from pipelines.options import TalkOptions
 from pipelines.talk import TalkingHead
 from tests.media_support import PORTRAIT, files, write_wav
@@ -267,7 +267,16 @@ def test_half_files_and_half_lines_of_a_killed_batch_go(folder):
     assert files(out) == {"1.mp4", "report.jsonl"} and len(reported(out)) == 1
 
 
-@pytest.mark.parametrize("line", ["no JSON", "{}", '{"status": "done", "hashes": {"../a.mp4": ""}}'])
+FOREIGN = [
+    "no JSON", "{}", "[" * 100_000, '{"status": "late"}',
+    *(f'{{"status": "done", {odd}}}' for odd in (
+        '"hashes": {"../a.mp4": ""}', '"hashes": 5', '"hashes": null', '"hashes": {"a": 1}', '"output": {"a": 1}',
+        '"line": true', '"key": []', '"output": "a\\u0000.mp4"', '"warnings": [1]',
+    )),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", FOREIGN, ids=range(len(FOREIGN)))
 def test_a_foreign_report_is_left_alone(folder, line):
     out = folder / "videos"
     out.mkdir()
@@ -338,6 +347,49 @@ def test_a_cache_keeps_what_was_used_last():
 
 
 # ---- the real worker
+
+
+def test_a_byte_of_a_report_that_is_no_text_costs_nothing(folder):
+    out = folder / "videos"
+    assert len(made(plan_of(folder, "a.jpg,x.wav,1.mp4,fear,"), out)) == 1
+    text = (out / "report.jsonl").read_bytes()
+    (out / "report.jsonl").write_bytes(text.replace(b"small", b"sm\xffll"))
+    assert made(plan_of(folder, "a.jpg,x.wav,1.mp4,fear,"), out) == []
+    assert reported(out)[0]["warnings"] == ["sm\ufffdll"]
+
+
+@pytest.mark.skipif(os.fsencode("\udce9") != b"\xe9", reason="names are not bytes here")
+def test_names_that_are_no_text_are_made_and_reported(folder):
+    portraits, voices = folder / "faces", folder / "voices"
+    portraits.mkdir(), voices.mkdir()
+    try:
+        (folder / "a.jpg").rename(portraits / "Andr\udce9.jpg")
+    except OSError as error:
+        pytest.skip(f"this file system takes text only ({error.strerror})")
+    (folder / "x.wav").rename(voices / "x.wav")
+    out = folder / "videos"
+    assert [entry.status for entry in made(cross(portraits, voices), out)] == ["done"]
+    assert made(cross(portraits, voices), out) == []
+    (row,) = reported(out)
+    assert row["portrait"].endswith("Andr\udce9.jpg") and row["output"].startswith("Andr_x_neutral_")
+
+
+def test_a_link_that_leads_nowhere_is_no_video_of_a_batch(folder):
+    out = folder / "videos"
+    out.mkdir()
+    (out / "1.mp4").symlink_to("nowhere.mp4")
+    with pytest.raises(ManifestError, match="is there already"):
+        made(plan_of(folder, "a.jpg,x.wav,1.mp4,,"), out)
+    assert (out / "1.mp4").is_symlink()
+
+
+def test_messages_name_columns_and_not_options(folder, monkeypatch):
+    said = "the picture shows 2 faces; choose one with --face N: 1 at (1, 2)"
+    job = plan_of(folder, "a.jpg,x.wav,1.mp4,,").jobs[0]
+    with Report(folder / "videos") as report:
+        run = pipelines.batch.run._Run(Plan("jobs.csv", (job,)), report, [], Processes())
+        assert run._entry(job, Outcome(error=said)).error == said.replace("--face N", "the column face")
+        assert run._entry(job, Outcome(error="see --debug")).error == "see --debug"
 
 
 @pytest.fixture(scope="module")
@@ -418,7 +470,7 @@ def test_the_command_crosses_folders(folder, scribes):
     (folder / "x.wav").rename(folder / "voices/x.wav")
     words = ["--cross", folder / "faces", folder / "voices", "--emotions", "neutral, fear:0.5"]
     assert moda(*words, "-o", folder / "videos").exit_code == 0
-    assert sorted(name.rpartition("_")[0] for name in files(folder / "videos")) == ["", "a_x", "a_x_fear-0.5"]
+    assert sorted(name.rpartition("_")[0] for name in files(folder / "videos")) == ["", "a_x_fear-0.5", "a_x_neutral"]
 
 
 def test_faults_of_a_manifest_are_lines_of_their_own(folder):

@@ -200,7 +200,10 @@ def test_an_impossible_output_is_refused_at_once(tmp_path, name, says):
 
 
 def test_a_name_that_is_too_long_is_one_clear_line(tmp_path):
-    with pytest.raises(OutputError, match="File name too long"), open_video(tmp_path / f"{'x' * 300}.mp4"):
+    with (
+        pytest.raises(OutputError, match="is too long a name here; choose a shorter one"),
+        open_video(tmp_path / f"{'x' * 300}.mp4"),
+    ):
         pass
 
 
@@ -210,6 +213,38 @@ def test_a_name_that_cannot_be_given_is_one_clear_line(tmp_path):
         video.write(next(pictures(1)))
         (tmp_path / "out.mp4").mkdir()
     assert files(tmp_path) == {"out.mp4"}
+
+
+def test_the_longest_name_is_written(tmp_path):
+    path = tmp_path / f"{'é' * 125}.mp4"  # 254 bytes
+    with open_video(path) as video:
+        video.write(next(pictures(1)))
+    assert files(tmp_path) == {path.name}
+
+
+def test_a_name_with_a_colon_is_no_protocol(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with open_video("12:30.mp4") as video:
+        video.write(next(pictures(1)))
+    assert files(tmp_path) == {"12:30.mp4"}
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path, there):
+    (tmp_path / "far").mkdir()
+    (tmp_path / "out.mp4").symlink_to("far/real.mp4")
+    if there:
+        (tmp_path / "far" / "real.mp4").write_text("old")
+    with open_video(tmp_path / "out.mp4") as video:
+        video.write(next(pictures(1)))
+    assert (tmp_path / "out.mp4").is_symlink() and files(tmp_path / "far") == {"real.mp4"}
+    assert len(read_frames(tmp_path / "far" / "real.mp4")) == 1
+
+
+def test_a_link_into_no_folder_is_one_clear_line(tmp_path):
+    (tmp_path / "out.mp4").symlink_to("none/real.mp4")
+    with pytest.raises(OutputError, match=r"the folder \S*/none does not exist"), open_video(tmp_path / "out.mp4"):
+        pass
 
 
 def test_two_writers_of_one_file_do_not_meet(tmp_path):
