@@ -10,6 +10,7 @@ spare and a minute of time. Good ends are a ModaError of one line, or that it wo
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import io
 import os
 import random
@@ -266,6 +267,7 @@ def trial(read: Callable[[Path], object], path: Path) -> str:
 
 
 def _be_tried(read: Callable[[Path], object], path: Path, pipe: int) -> None:
+    faulthandler.disable()  # a crash is counted, not described
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     size = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     resource.setrlimit(resource.RLIMIT_AS, (size + SPARE, size + SPARE))

@@ -22,6 +22,10 @@ STAGES = {"audio": "listening", "face": "looking", "track": "tracking", "video":
 
 Portrait = Annotated[Path, typer.Argument(help="A picture that shows a face from the front.", show_default=False)]
 Out = Annotated[Path, typer.Option("--output", "-o", help="The video, OUT.mp4.", show_default=False)]
+OutOrNamed = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="The video, OUT.mp4; PORTRAIT_AUDIO.mp4 here if not given."),
+]
 Frame = Annotated[
     Literal["full", "crop"] | None,
     typer.Option(help="The whole picture at its own resolution, or the square around the head; full if not given."),
@@ -47,12 +51,7 @@ SaveMotion = Annotated[Path | None, typer.Option(help="Keep the motion in this .
 def talk(
     portrait: Portrait,
     audio: Annotated[Path, typer.Argument(help="Speech: any sound file, or a video with sound.", show_default=False)],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", help="The video, OUT.mp4; PORTRAIT_AUDIO.mp4 here if not given.", show_default=False
-        ),
-    ] = None,
+    out: OutOrNamed = None,
     emotion: Annotated[
         str, typer.Option(help="happiness:0.8, a timeline 0:neutral,2.5:fear:0.9, or auto: what the portrait shows.")
     ] = "neutral",

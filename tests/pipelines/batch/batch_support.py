@@ -36,9 +36,10 @@ class Scribe:
             time.sleep(60)
         made = [task.out] + ([task.options["save_motion"]] if task.options["save_motion"] else [])
         for path in made:
-            Path(path).write_text(f"{Path(task.portrait).name} {Path(task.audio).name} {task.options['emotion']}")
+            text = f"{Path(task.portrait).name} {Path(task.audio).name} {task.options['emotion']}"
+            Path(path).write_bytes(os.fsencode(text))  # names need not be text
         log = Path(task.portrait).parent / "log"
-        with log.open("a") as file:
+        with log.open("a", errors="surrogateescape") as file:
             file.write(f"{os.getpid()} {Path(task.portrait).stem} {what} {task.options['emotion']}\n")
         return Outcome(frames=8, seconds=0.01, warnings=("small",), hashes=tuple(sha256(path) for path in made))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from typer.testing import CliRunner
 from contracts import SAMPLE_RATE, Motion
 from moda.motion.saved import save_motion
 from pipelines.cli.main import app
+from pipelines.film.credentials import signing_credential
+from pipelines.film.files import free_output
 from tests.encoders.audio.test_media import BAD_SOUND
 from tests.media_support import PORTRAIT, files, read_frames, tone, write_video, write_wav
 
@@ -259,3 +262,54 @@ def test_stopping_leaves_no_half_file(inputs, outputs, sign):
     assert process.returncode == 130
     assert "Traceback" not in said
     assert files(outputs) == set()
+
+
+def test_talk_names_its_video_and_replaces_nothing(inputs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / f"{PORTRAIT.stem}_voice.mp4").write_text("mine")
+    given: list[Path] = []
+    monkeypatch.setattr("pipelines.talk.TalkingHead.__init__", lambda self, *words: None)
+    monkeypatch.setattr(
+        "pipelines.talk.TalkingHead.talk", lambda self, p, a, out, options: (step for step in given.append(out) or ())
+    )
+    result = moda("talk", PORTRAIT, inputs / "voice.wav")
+    assert result.exit_code == 0 and given == [Path(f"{PORTRAIT.stem}_voice-2.mp4")]
+    assert f"the video will be {given[0]}" in result.stderr and f"{given[0]}: " in result.stdout
+    assert (tmp_path / f"{PORTRAIT.stem}_voice.mp4").read_text() == "mine"
+    assert len(os.fsencode(free_output(f"{'𝄞' * 50}.jpg", f"{'𝄞' * 50}.wav"))) <= 255
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are POSIX")
+def test_a_pipe_is_one_line(inputs, outputs):
+    os.mkfifo(inputs / "pipe")
+    for words in ((PORTRAIT, inputs / "pipe"), (inputs / "pipe", inputs / "voice.wav")):
+        assert_one_line(moda("talk", *words, "-o", outputs / "out.mp4"), "is a pipe or a device")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the current folder cannot be deleted")
+def test_a_folder_that_is_gone_is_one_line(tmp_path):
+    code = "import os, sys; os.rmdir(os.getcwd()); from pipelines.cli.main import main; main()"
+    where = os.environ | {"PYTHONPATH": str(ROOT)}
+    found = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=where, capture_output=True, text=True)
+    assert (found.returncode, found.stderr) == (
+        1,
+        "error: the current folder is gone or closed to you; change to another one\n",
+    )
+
+
+def test_names_that_the_terminal_cannot_show_are_escaped(tmp_path):
+    where = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
+    code = "import sys; from pipelines.cli.main import main; sys.argv = ['moda', 'faces', 'Andr\\udce9 é.jpg']; main()"
+    found = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=where, capture_output=True, text=True)
+    assert found.stderr == "error: there is no file Andr\\udce9 \\xe9.jpg; check the path\n"
+
+
+def test_a_user_without_a_home_has_a_key_for_the_moment(monkeypatch):
+    def homeless(name: str) -> Path:
+        raise RuntimeError("no home")
+
+    monkeypatch.setattr("pipelines.film.credentials.user_data_path", homeless)
+    monkeypatch.setattr("pipelines.weights.store.user_cache_path", homeless)
+    monkeypatch.delenv("MODA_WEIGHTS", raising=False)
+    assert signing_credential() is signing_credential() and "no home folder" in str(signing_credential())
+    assert_one_line(moda("weights", "list"), "set MODA_WEIGHTS to a folder")
