@@ -46,6 +46,7 @@ def mistakes(folder: Path) -> dict[str, list[str]]:
         "verify, missing file": ["verify", "nothing.mp4"],
         "evaluate, missing set": ["evaluate", "nowhere"],
         "train, missing set": ["train", "motion", "nowhere", "-o", str(folder / "m.safetensors")],
+        "prepare, missing folder": ["prepare", "nowhere", "-o", str(folder / "set")],
         "app, wrong --auth": ["app", "--auth", "ada"],
     }
 

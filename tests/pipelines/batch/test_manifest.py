@@ -76,7 +76,7 @@ def test_every_fault_is_told_with_its_line(folder):
         "mouth": ("wide", "mouth 'wide' is not a number"),
         "mark": ("maybe", "mark 'maybe' is not true or false"),
         "blink_rate": (3, "outside 0..2"),
-        "steps": (0, "0 steps"),
+        "steps": (0, "steps 0 is outside 1..100"),
         "frame": ("round", "no --frame round"),
         "size": (333, "frame size 333"),
         "emotion": ("joy", "no emotion 'joy'"),
@@ -92,7 +92,7 @@ def test_every_fault_is_told_with_its_line(folder):
     ]
     text = "\n".join([*(json.dumps(row) for row in rows), "{not json", "[1]", json.dumps(good)])
     plan = read_manifest(written(folder, text))
-    says = [*(text for _, text in faulty.values()), "there is no portrait", "seed 'x'", "mouth 'y'", "0 steps"]
+    says = [*(text for _, text in faulty.values()), "there is no portrait", "seed 'x'", "mouth 'y'", "steps 0"]
     says += ["name it a.mp4", *["within the output folder"] * 4, "too long", "is not JSON", "is not an object"]
     lines = [*range(1, 18), 18, 18, 18, *range(19, 27)]
     assert [line for line, _ in told(plan)] == lines
