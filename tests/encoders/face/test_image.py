@@ -269,3 +269,25 @@ def test_an_animation_gives_its_first_frame(tmp_path: Path, gradient: np.ndarray
         options = {"lossless": True} if suffix == "webp" else {}
         first.save(tmp_path / f"a.{suffix}", save_all=True, append_images=[second], **options)
         assert np.abs(load_image(tmp_path / f"a.{suffix}").astype(int) - gradient).mean() < 6
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "tif"])
+def test_printers_colours_come_back(tmp_path: Path, suffix: str) -> None:
+    inks = Path("/usr/share/color/icc/ghostscript/default_cmyk.icc")
+    if not inks.is_file():
+        pytest.skip("no profile of a printer here; Debian's libgs-common has one")
+    # Colours that ink can print, in patches, so that the coding of the file does not count.
+    patches = np.array([(230, 190, 170), (150, 130, 110), (128, 128, 128), (90, 120, 80)], np.uint8).repeat(32, 0)
+    colours = np.repeat(patches[None], 32, 0)
+    printed = ImageCms.profileToProfile(
+        Image.fromarray(colours), ImageCms.createProfile("sRGB"), str(inks), outputMode="CMYK",
+        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+    )  # fmt: skip
+    printed.save(
+        tmp_path / f"a.{suffix}", icc_profile=inks.read_bytes(), **({"quality": 95} if suffix == "jpg" else {})
+    )
+    plain = np.asarray(Image.open(tmp_path / f"a.{suffix}").convert("RGB"))
+    off, ignored = (
+        np.abs(found.astype(int) - colours).mean() for found in (load_image(tmp_path / f"a.{suffix}"), plain)
+    )
+    assert off < 6 < 12 < ignored
