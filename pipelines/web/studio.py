@@ -110,7 +110,8 @@ class Result:
         """All settings, in the words of a batch manifest."""
         options = {name: value for name, value in asdict(self.options).items() if name != "save_motion"}
         steered = {} if self.options.head_from is None else {"head_from": Path(self.options.head_from).name}
-        return {"portrait": self.portrait.name, "audio": self.voice.name, **options, **steered}
+        felt = {} if self.grid is None else {"emotion": f"all:{self.grid:g}"}
+        return {"portrait": self.portrait.name, "audio": self.voice.name, **options, **steered, **felt}
 
 
 class Studio:
@@ -185,9 +186,9 @@ class Studio:
         if not isinstance(emotion, str):
             raise OptionError(f"{brief(emotion)} is no emotion; give text, as in fear, fear:0.5 or all")
         label, _, intensity = emotion.partition(":")
-        options = replace(before.options, emotion=emotion, head_from=before.motion)
+        options = replace(before.options, head_from=before.motion)
         if label != "all":
-            return self.begin(before.portrait, before.voice, options, consent=consent)
+            return self.begin(before.portrait, before.voice, replace(options, emotion=emotion), consent=consent)
         try:
             grid = float(intensity or 1)
         except ValueError:

@@ -407,6 +407,17 @@ def test_folders_are_gone_when_they_are_old(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([used.name, new.name])
 
 
+def test_all_emotions_at_once_can_be_asked_for(studio):
+    first = studio.begin(PORTRAIT, VOICE, TalkOptions(emotion="fear", seed=3), consent=True)
+    first.motion.write_bytes(b"")  # it is finished
+    grid = studio.swap(first.name, "all:0.5", consent=True)
+    assert (grid.grid, grid.settings["emotion"], grid.settings["seed"]) == (0.5, "all:0.5", 3)
+    assert studio.swap(first.name, "anger:0.5", consent=True).options.emotion == "anger:0.5"
+    for wrong in ("all:2", "all:x", "joy"):
+        with pytest.raises(ModaError):
+            studio.swap(first.name, wrong, consent=True)
+
+
 def test_the_page_opens_without_the_examples(studio, tmp_path, monkeypatch):
     """As from a wheel, which does not hold them."""
     monkeypatch.setattr(app, "EXAMPLES", tmp_path)
