@@ -15,11 +15,11 @@ from difflib import get_close_matches
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from contracts import BLENDSHAPES, EMOTIONS, EmotionKey, EmotionTimeline, ModaError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from contracts import Array
 
 AUTO = "auto"
@@ -81,7 +81,7 @@ class EmotionEstimate:
     scores: Array  # float32 [8] in 0..1, in the order of contracts.EMOTIONS; they need not sum to 1
 
 
-def estimate_emotion(blendshapes: Array) -> EmotionEstimate:
+def estimate_emotion(blendshapes: Array | Sequence[float]) -> EmotionEstimate:
     """The emotion that blendshapes, float [52] in 0..1, show; neutral when nothing shows clearly.
 
     A score is the geometric mean over what a prototype needs, lowered by what speaks against it.
@@ -94,10 +94,12 @@ def estimate_emotion(blendshapes: Array) -> EmotionEstimate:
     strongest = max(scores, key=lambda emotion: scores[emotion])
     scores["neutral"] = 1 - scores[strongest]
     label, intensity = (strongest, scores[strongest]) if scores[strongest] >= WEAK else ("neutral", 1.0)
+    import numpy as np  # here, as what is asked for in words is checked without it
+
     return EmotionEstimate(label, intensity, np.array([scores[emotion] for emotion in EMOTIONS[:8]], np.float32))
 
 
-def parse_emotion(text: str, blendshapes: Array) -> EmotionTimeline:
+def parse_emotion(text: str, blendshapes: Array | Sequence[float]) -> EmotionTimeline:
     """The timeline that ``--emotion`` asks for.
 
     ``text`` is ``EMOTION`` or ``EMOTION:INTENSITY``, for the whole video, or a comma-separated list of
@@ -116,7 +118,7 @@ def parse_emotion(text: str, blendshapes: Array) -> EmotionTimeline:
     return EmotionTimeline(tuple(keys))
 
 
-def _parse_entry(entry: str, blendshapes: Array, *, timed: bool) -> EmotionKey:
+def _parse_entry(entry: str, blendshapes: Array | Sequence[float], *, timed: bool) -> EmotionKey:
     fields = [field.strip().lower() for field in entry.split(":")]
     second = 0.0
     if timed or not math.isnan(_number(fields[0])):

@@ -8,15 +8,16 @@ from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
 
 from contracts import BLENDSHAPES, EMOTIONS, ModaError
 from encoders import parse_emotion
-from moda.motion import LARGEST, Knobs
+from moda.motion import LARGEST
 from moda.render import Background, Frame, Framing
 from pipelines.weights import LITE, PUBLISHED, RANDOM, WEIGHTS, check_models
+
+if TYPE_CHECKING:
+    from moda.motion import Knobs
 
 Sampling = Literal["default", "published"]
 LARGEST_SEED = 2**63 - 1
@@ -94,10 +95,12 @@ class TalkOptions:
             raise OptionError(wrong)
         check_models(self.weights)
         Framing(self.frame, self.size, self.background)  # says what is impossible
-        parse_emotion(self.emotion, np.zeros(len(BLENDSHAPES), np.float32))  # is it an emotion at all?
+        parse_emotion(self.emotion, (0.0,) * len(BLENDSHAPES))  # is it an emotion at all?
 
     @property
     def knobs(self) -> Knobs:
+        from moda.motion import Knobs  # here, as options are checked without numpy
+
         return Knobs(**{knob.name: getattr(self, knob.name) for knob in fields(Knobs)})
 
     @property

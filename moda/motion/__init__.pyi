@@ -2,10 +2,10 @@ from .blinks import LONGEST as LONGEST
 from .blinks import find_blinks as find_blinks
 from .closures import CONTEXT as CONTEXT
 from .closures import close_lips as close_lips
-from .knobs import LARGEST as LARGEST
 from .knobs import Knobs as Knobs
 from .layout import EXPRESSION as EXPRESSION
 from .layout import EYE_KEYPOINTS as EYE_KEYPOINTS
+from .layout import LARGEST as LARGEST
 from .layout import LIP_CHANNELS as LIP_CHANNELS
 from .layout import LIP_KEYPOINTS as LIP_KEYPOINTS
 from .layout import LIPS as LIPS

@@ -25,8 +25,6 @@ from moda.motion.layout import (
     channel,
 )
 
-LARGEST = 2.0  # of every knob: beyond, faces break
-
 
 class KnobError(ModaError):
     """A knob that the motion at hand does not have."""

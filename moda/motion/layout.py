@@ -34,6 +34,7 @@ UPPER_LIDS = [channel(159, "y"), channel(386, "y")]
 LIDS = slice(channel(159, "x"), channel(374, "z") + 1)  # upper and lower, x y z
 
 SPACES = ("mesh", "liveportrait")
+LARGEST = 2.0  # of every knob (knobs.py): beyond, faces break
 
 #: Keypoints of the lips and of the eyes in space ``liveportrait``, and the lips' places in a frame.
 LIP_KEYPOINTS = (6, 12, 14, 17, 19, 20)

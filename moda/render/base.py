@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
-import numpy as np
-
 from contracts import MOTION_DIM, ModaError
 
 if TYPE_CHECKING:
@@ -54,5 +52,7 @@ def check_motion(frames: Array) -> None:
     """Raise RenderError unless ``frames`` is a finite [n, 70] array."""
     if frames.ndim != 2 or frames.shape[1] != MOTION_DIM:
         raise RenderError(f"a motion has {MOTION_DIM} numbers a frame, this one has shape {tuple(frames.shape)}")
+    import numpy as np  # here, as the names above are read without it
+
     if not np.isfinite(frames).all():
         raise RenderError("the motion holds values that are not finite: generate it again")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
-import numpy as np
-
 from moda.render.base import Background, RenderError
 
 if TYPE_CHECKING:
@@ -96,5 +94,7 @@ def _full(face: SourceFace) -> Scene:
     x, y, side = face.crop
     side -= side % 2
     corner = (min(x - x % 2, width - side), min(y - y % 2, height - side))
+    import numpy as np  # here, as a choice is checked without it
+
     picture = np.ascontiguousarray(face.image[:height, :width])
     return Scene(replace(face, crop=(*corner, side)), side, picture)
