@@ -17,7 +17,7 @@ from rich.progress import (
     TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
-)  # fmt: skip
+)
 
 errors = Console(stderr=True, soft_wrap=True, highlight=False)
 
