@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from contracts import FPS, Conditions, EmotionTimeline
+from encoders.audio.prosody import speech_frames
 from encoders.audio.teachers import PhoneReader
 from encoders.audio.visemes import VISEME_INDEX
 from encoders.audio.wav2vec import EMBEDDED as ENCODER
@@ -30,7 +31,7 @@ from moda.motion.closures import SealRule, close_lips
 from moda.motion.layout import lip_gap
 from moda.network.checkpoint import EMBEDDED as MOTION
 from moda.network.checkpoint import load_checkpoint
-from pipelines.evaluation.metrics import closure_auc, closures, correlation, speech_frames
+from pipelines.evaluation.metrics import closure_auc, closures, correlation
 from pipelines.training.corpus import Clip, load_corpus
 from pipelines.training.sets import part
 from pipelines.training.train import teacher_labels

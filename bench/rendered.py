@@ -18,11 +18,12 @@ import numpy as np
 import torch
 
 from contracts import FPS, SAMPLES_PER_FRAME
+from encoders.audio.prosody import speech_frames
 from encoders.face.portrait import encode_face
 from encoders.face.track import track_video
 from encoders.identity import encode_identity
 from pipelines import TalkingHead
-from pipelines.evaluation.metrics import best_lag, clip_figures, correlation, lip_gap, speech_frames
+from pipelines.evaluation.metrics import best_lag, clip_figures, correlation, lip_gap
 from pipelines.film.video import open_video
 from pipelines.training.corpus import Clip, load_corpus, split
 

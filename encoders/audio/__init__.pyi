@@ -5,6 +5,7 @@ from .media import load_audio as load_audio
 from .media import probe_audio as probe_audio
 from .media import sound_delay as sound_delay
 from .media import sound_remarks as sound_remarks
+from .prosody import speech_frames as speech_frames
 from .teachers import Espeak as Espeak
 from .teachers import PhoneReader as PhoneReader
 from .teachers import Segment as Segment

@@ -22,13 +22,13 @@ import numpy as np
 import torch
 
 from contracts import FPS, Conditions, EmotionKey, EmotionTimeline
-from encoders.audio import AudioEncoder, TeacherError
+from encoders.audio import AudioEncoder, TeacherError, speech_frames
 from moda.flow import SamplerConfig, sample
 from moda.motion import MotionSpace, close_lips
 from moda.network import MMDiT, load_checkpoint
 from pipelines.evaluation import baselines
 from pipelines.evaluation.baselines import Predictor, Recording
-from pipelines.evaluation.metrics import POSE, clip_figures, life, sample_figures, speech_frames
+from pipelines.evaluation.metrics import POSE, clip_figures, life, sample_figures
 from pipelines.training import JUDGED, Clip, CorpusError, Progress, TcnConfig, load_corpus, split
 
 log = logging.getLogger(__name__)

@@ -1,25 +1,21 @@
 """Figures that compare two motions of one recording, and those that judge a set of samples. Numbers in, numbers out.
 
-Mouth opening is the inner-lip gap in OC, y(v13) - y(v14); footage is scaled so that a speaker's 95th percentile is
-.25 OC (pipelines/training/corpus.py), a generated motion is judged as it is. A figure without meaning on a clip (no
+Mouth opening is the inner-lip gap in OC, y(v13) - y(v14). A figure without meaning on a clip (no
 closure in it, a channel that never moves) is NaN and does not count.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import binary_closing, binary_opening
 from scipy.signal import find_peaks
 from scipy.stats import rankdata
 
-from contracts import FPS, SAMPLES_PER_FRAME
+from contracts import FPS
 from moda.motion import EXPRESSION, LIPS, LONGEST, PITCH, ROLL, ROTATION, UPPER_LIDS, YAW, channel, find_blinks, lip_gap
 
-SHUT = 0.05  # OC, a fifth of a loud syllable: tracked lips come closer on 77 % of spoken p, b, m and 20 % of the rest
-# (bench/closures.py); at .03 OC it is 55 and 12 %
+SHUT = 0.03  # OC, a fifth of a loud syllable
 CLOSURE_TOLERANCE = 1  # frames that a closure may be early or late
-OPENING = 0.05  # OC, prominence of a local maximum that counts as an opening: a fifth of a loud syllable, and above
-# the tracker's jitter; about 1.7 a second are found in the footage, where people speak 3 to 5 syllables a second
+OPENING = 0.03  # OC, prominence of a local maximum that counts as an opening: a fifth of a loud syllable
 OPENING_TOLERANCE = 2  # frames: from 80 ms on, viewers notice that sound and lips part (ITU-R BT.1359: 45 to 125 ms)
 MAX_LAG = 5  # frames
 
@@ -42,8 +38,8 @@ def clip_figures(truth: np.ndarray, predicted: np.ndarray, speech: np.ndarray, v
     """Figures of a prediction against how the person moved.
 
     truth, predicted: motion [T, 70] in units of space ``mesh``; speech, valid: bool [T], frames with speech
-    (:func:`speech_frames`) and frames where the real face was seen. A channel that a system says nothing about, that is
-    always the same, has no figure.
+    (:func:`encoders.audio.speech_frames`) and frames where the real face was seen. A channel that a system says nothing
+    about, that is always the same, has no figure.
     """
     real, found = lip_gap(truth), lip_gap(predicted)
     inside = speech & valid
@@ -96,22 +92,6 @@ def named(motion: np.ndarray, name: str) -> np.ndarray:
     plus, minus = NAMED_CHANNELS[name]
     value = motion[..., list(plus)].mean(-1)
     return value - motion[..., list(minus)].mean(-1) if minus else value
-
-
-def speech_frames(waveform: np.ndarray) -> np.ndarray:
-    """Frames with speech, bool [T], of a 16 kHz waveform [640 T], by loudness alone: the same for every system.
-
-    A frame is loud within 25 dB of the clip's loud frames (mean power of the louder 40 %) and above the lower third of
-    the way there from the clip's noise floor (5th percentile). Dips under .4 s (stops, breaths) belong to the speech,
-    bursts under .12 s do not. It agrees with the frames of recognised phones on 94 to 100 % of a clip.
-    """
-    frames = waveform[: len(waveform) // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME].reshape(-1, SAMPLES_PER_FRAME)
-    power = frames.var(axis=1, dtype=np.float64) + 1e-10
-    level = 10 * np.log10(power)
-    loud, floor = 10 * np.log10(power[power >= np.quantile(power, 0.6)].mean()), np.quantile(level, 0.05)
-    heard = level > max(loud - 25, floor + 0.3 * (loud - floor))
-    heard = binary_closing(np.pad(heard, 10), np.ones(10))[10:-10]
-    return binary_opening(heard, np.ones(3))
 
 
 def correlation(real: np.ndarray, found: np.ndarray) -> float:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from contracts import FPS, LOWER_LIP, MOTION_DIM, SAMPLES_PER_FRAME, UPPER_LIP
+from contracts import FPS, MOTION_DIM, SAMPLES_PER_FRAME
 from encoders.audio import augment
 from moda.motion import lip_gap
 from pipelines.training.emotions import pseudo_emotion, resting
@@ -25,8 +25,6 @@ from pipelines.training.sets import CorpusError, check_speakers, part, read_sets
 if TYPE_CHECKING:
     from pipelines.training.sets import Row
 
-#: Inner-lip gap (OC) that a speaker's 95th percentile is scaled to: people differ twofold in how far they open.
-LOUD_GAP = 0.25
 STEADY = 100  # px of face from which its head motion is believed
 
 MOUTH_KEYPOINTS = 11  # the first 11 of the 21: lips, chin, cheeks
@@ -40,13 +38,14 @@ class Clip:
     speaker: str
     language: str
     waveform: np.ndarray  # float32 [640 T]
-    motion: np.ndarray  # float32 [T, 70], expression scaled to the common mouth amplitude
+    motion: np.ndarray  # float32 [T, 70]
     blendshapes: np.ndarray  # float32 [T, 52]
     valid: np.ndarray  # bool [T]: the face was seen
     identity: np.ndarray  # float32 [63]
     emotion: np.ndarray  # float32 [T, 9] what the face shows, and what the footage says if it does
     steady: bool  # the face is large enough for its head motion to be believed
     set: str = ""  # what its set is called
+    sex: str = "?"
     listens: bool = False  # somebody else is heard: the lips tell nothing
 
     def __len__(self) -> int:
@@ -63,8 +62,8 @@ def load_corpus(
 ) -> list[Clip]:
     """All clips of one or more sets; those of listening faces too if ``listening``. Raises CorpusError.
 
-    ``progress`` is told how many clips are read, and of how many. What is levelled by speaker is so within a set: a
-    name may mean somebody else in the next one.
+    ``progress`` is told how many clips are read, and of how many. A name may mean somebody else in the next
+    set.
     """
     rows = read_sets(folders, listening=listening)
     row: Row | None = None
@@ -78,10 +77,9 @@ def load_corpus(
         clips: dict[str, Clip] = {}
         for theirs in people.values():
             talking = [row for row in theirs if not row.listens]
-            gain = _mouth_gain([arrays[row.name]["exp"] for row in talking])
             rest = resting([_blendshapes(arrays[row.name]) for row in talking or theirs])
             for row in theirs:
-                clips[row.name] = _clip(row, arrays[row.name], gain, rest)
+                clips[row.name] = _clip(row, arrays[row.name], rest)
                 progress(len(clips), len(rows))
         return [clips[row.name] for row in rows]
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
@@ -146,24 +144,14 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         return dict(file)
 
 
-def _mouth_gain(expressions: list[np.ndarray]) -> float:
-    """What a speaker's mouth is scaled by, 1 where they only listen; expressions: [T, 21, 3] of each clip."""
-    if not expressions:
-        return 1.0
-    gaps = [(track[:, UPPER_LIP, 1] - track[:, LOWER_LIP, 1]).astype(np.float32) for track in expressions]
-    return float(np.clip(LOUD_GAP / max(float(np.quantile(np.concatenate(gaps), 0.95)), 1e-3), 0.6, 1.6))
-
-
 def _blendshapes(arrays: dict[str, np.ndarray]) -> np.ndarray:
     return arrays["blendshapes"].astype(np.float32) / 255
 
 
-def _clip(row: Row, arrays: dict[str, np.ndarray], gain: float, rest: np.ndarray) -> Clip:
+def _clip(row: Row, arrays: dict[str, np.ndarray], rest: np.ndarray) -> Clip:
     frames = len(arrays["exp"])
-    expression = arrays["exp"].astype(np.float32)
-    expression[:, :MOUTH_KEYPOINTS] *= gain
     motion = np.zeros((frames, MOTION_DIM), np.float32)
-    motion[:, :63] = expression.reshape(frames, 63)
+    motion[:, :63] = arrays["exp"].reshape(frames, 63)
     # Scale and translation hold where the person sat; only their quick part belongs to talking.
     motion[:, 63] = np.clip(1 + _quick(arrays["scale"].astype(np.float32)), 0.95, 1.05)
     motion[:, 64:66] = np.clip(_quick(arrays["translation"].astype(np.float32)), -0.1, 0.1)
@@ -177,7 +165,7 @@ def _clip(row: Row, arrays: dict[str, np.ndarray], gain: float, rest: np.ndarray
         blendshapes=_blendshapes(arrays), valid=arrays["ok"].astype(bool),
         identity=arrays["neutral"].astype(np.float32).reshape(63),
         emotion=pseudo_emotion(_blendshapes(arrays), row.known.get("emotion"), rest),
-        steady=row.known["face_px"] >= STEADY, set=row.set, listens=row.listens,
+        steady=row.known["face_px"] >= STEADY, set=row.set, listens=row.listens, sex=row.known.get("sex") or "?",
     )  # fmt: skip
 
 

@@ -174,17 +174,6 @@ def test_blinks_are_counted_once_each() -> None:
     assert metrics.life(motion)["blinks/min"] == pytest.approx(18)
 
 
-def test_speech_is_what_is_loud_with_its_short_dips() -> None:
-    rng = np.random.default_rng(0)
-    loud = np.zeros(200)
-    loud[50:150] = 1
-    loud[80:85] = 0  # a stop
-    loud[20] = 1  # a click
-    sound = (0.1 * np.repeat(loud, SAMPLES_PER_FRAME) + 0.001) * rng.standard_normal(200 * SAMPLES_PER_FRAME)
-    for level in (1.0, 0.01):
-        assert np.array_equal(np.flatnonzero(metrics.speech_frames(level * sound)), np.arange(50, 150))
-
-
 def score(speaker: str, **figures: float) -> ClipScore:
     return ClipScore(speaker, figures)
 
