@@ -5,14 +5,19 @@ from .media import load_audio as load_audio
 from .media import probe_audio as probe_audio
 from .media import sound_delay as sound_delay
 from .media import sound_remarks as sound_remarks
+from .network import FrameAligned as FrameAligned
+from .prosody import levels as levels
+from .prosody import prosody_targets as prosody_targets
 from .prosody import speech_frames as speech_frames
 from .teachers import Espeak as Espeak
 from .teachers import PhoneReader as PhoneReader
+from .teachers import Phonetics as Phonetics
 from .teachers import Segment as Segment
 from .teachers import TeacherError as TeacherError
 from .tracks import AudioError as AudioError
 from .tracks import NoSound as NoSound
 from .train import UNKNOWN as UNKNOWN
+from .train import Lesson as Lesson
 from .train import Speech as Speech
 from .train import TrainConfig as TrainConfig
 from .train import augment as augment
@@ -24,5 +29,4 @@ from .visemes import frame_labels as frame_labels
 from .visemes import phone_visemes as phone_visemes
 from .wav2vec import EMBEDDED as EMBEDDED
 from .wav2vec import AudioEncoder as AudioEncoder
-from .wav2vec import FrameAligned as FrameAligned
 from .wav2vec import loudness as loudness

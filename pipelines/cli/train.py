@@ -35,7 +35,8 @@ def encoder(
     corpora: Corpora,
     out: Annotated[Path, typer.Option("--output", "-o", help="The weights, a .safetensors file.")],
     speech: Annotated[
-        Path | None, typer.Option(help="A folder of `moda train speech`; without it, less is heard.")
+        list[Path] | None,
+        typer.Option(help="A folder of `moda train speech`; may be repeated. Without any, less is heard."),
     ] = None,
     work: Work = Path("runs"),
     steps: Steps = None,
@@ -51,7 +52,7 @@ def encoder(
 
         _limit(threads)
         config = TrainConfig(seed=seed, precision=_precision(bf16))
-        fit_encoder(corpora, speech, work, out, config if steps is None else replace(config, steps=steps), tell)
+        fit_encoder(corpora, speech or (), work, out, config if steps is None else replace(config, steps=steps), tell)
 
 
 @train.command()
