@@ -57,9 +57,12 @@ def encoder(
 @train.command()
 def speech(
     folder: Annotated[Path, typer.Option("--output", "-o", help="The folder; one that is there is gone on with.")],
-    minutes: Annotated[float, typer.Option(help="Of all sources together.")] = 210.0,
+    minutes: Annotated[float, typer.Option(help="Of all sources together but recorded, which is taken whole.")] = 210.0,
     seed: Annotated[int, typer.Option(help="Another seed says other things in other voices.")] = 0,
     kokoro: Annotated[list[Path] | None, typer.Option(help="Where Kokoro's unpacked packages are.")] = None,
+    recordings: Annotated[
+        list[Path] | None, typer.Option(help="A folder of recordings with manifest.jsonl; may be repeated.")
+    ] = None,
     source: Annotated[list[str] | None, typer.Option(help="Only this source; may be repeated.")] = None,
 ) -> None:
     """Labelled speech for the audio encoder, recorded and synthesised (needs requirements-train.txt)."""
@@ -76,7 +79,9 @@ def speech(
             raise typer.BadParameter(f"{name} is none of {', '.join(SHARES)}")
     _limit(1)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    write_speech(folder, SpeechSources(kokoro=tuple(kokoro or ())), minutes, seed, tuple(source or SHARES))
+    write_speech(
+        folder, SpeechSources(tuple(recordings or ()), tuple(kokoro or ())), minutes, seed, tuple(source or SHARES)
+    )
     table = Table("source", "recordings", "minutes", "mean s", "silent", "phones heard as labelled, by lag in frames")
     for row in summarise(folder, PhoneReader()):
         lags = " ".join(f"{lag:+d}: {share:.2f}" for lag, share in row.agreement.items()) or "no labels"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -36,8 +37,9 @@ from pipelines.training.speakers import TAKES, SpeechSources, Spoken, Take
 
 log = logging.getLogger(__name__)
 
-#: Share of the minutes that each source is to give, in the order they are made: the quickest first.
-SHARES = {"prompts": 0.43, "flite": 0.07, "festival": 0.07, "espeak": 0.215, "kokoro": 0.215}
+#: Share of the minutes that each source is to give, in the order they are made: the quickest first. What was recorded is
+#: taken whole, whatever the minutes: there is only so much of it.
+SHARES = {"recorded": math.inf, "prompts": 0.43, "flite": 0.07, "festival": 0.07, "espeak": 0.215, "kokoro": 0.215}
 FAILURES = 20  # in a row, and a source is given up
 HAMA_LATE = 1  # frames, the same on recordings aligned by pocketsphinx and on all synthetic speech
 SECONDS = (1.0, 60.0)  # shortest and longest recording

@@ -1,0 +1,82 @@
+"""Folders of recordings that somebody collected: speech to learn from, and beds of sound that lie under it.
+
+A folder holds `manifest.jsonl`, one line a recording, and the files it names:
+
+    name      told apart by it, also from those of other folders
+    file      path below the folder
+    kind      noise, babble or music: a bed; sung: speech without labels of visemes; anything else: speech
+    language  two letters, as in `en` (speech only; empty where there are no words)
+    speaker   whoever it is, empty where nobody knows (speech only)
+    style     noise of a style that begins with `babble` is babble
+
+Further columns, such as a licence, are for the reader.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from contracts import ModaError
+
+BEDS = ("noise", "babble", "music")
+SUNG = "sung"
+
+
+class RecordingsError(ModaError):
+    """A folder of recordings that cannot be used."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A line of the manifest."""
+
+    name: str
+    path: Path
+    kind: str
+    language: str
+    speaker: str
+
+    @property
+    def bed(self) -> bool:
+        return self.kind in BEDS
+
+
+def read_recordings(folders: Sequence[Path]) -> list[Listed]:
+    """The manifests of folders, one after another. Raises RecordingsError."""
+    found = [item for folder in folders for item in _read(folder)]
+    names = set()
+    for item in found:
+        if item.name in names:
+            raise RecordingsError(f"{item.name} is listed twice; give every recording a name of its own")
+        names.add(item.name)
+    return found
+
+
+def _read(folder: Path) -> list[Listed]:
+    path = folder / "manifest.jsonl"
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        reason = "is no text" if isinstance(error, ValueError) else f"cannot be read ({error.strerror})"
+        raise RecordingsError(f"{path} {reason}; docs/training.md says what a folder of recordings holds") from None
+    return [_listed(folder, line, f"{path}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def _listed(folder: Path, line: str, where: str) -> Listed:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise RecordingsError(f"{where} is no JSON ({error}); repair it or take it out") from None
+    texts = {"name": None, "file": None, "kind": None, "language": "", "speaker": "", "style": ""}
+    known = {key: row.get(key, default) for key, default in texts.items()} if isinstance(row, dict) else {}
+    faulty = [key for key in texts if not isinstance(known.get(key), str)]
+    if faulty:
+        raise RecordingsError(f"{where} has no text {faulty[0]!r}; every line needs name, file and kind")
+    if known["name"] in ("", ".", "..") or Path(known["name"]).name != known["name"]:  # it becomes a file's
+        raise RecordingsError(f"{where}: {known['name']!r} cannot be the name of a file; change the name")
+    babbles = known["kind"] == "noise" and known["style"].startswith("babble")
+    kind = "babble" if babbles else known["kind"]
+    return Listed(known["name"], folder / known["file"], kind, known["language"], known["speaker"])
