@@ -1,4 +1,6 @@
 from . import voices as voices
+from .augment import Beds as Beds
+from .augment import augment as augment
 from .media import audio_blocks as audio_blocks
 from .media import frame_count as frame_count
 from .media import load_audio as load_audio
@@ -10,12 +12,12 @@ from .teachers import Espeak as Espeak
 from .teachers import PhoneReader as PhoneReader
 from .teachers import Segment as Segment
 from .teachers import TeacherError as TeacherError
+from .teachers import viseme_fold as viseme_fold
 from .tracks import AudioError as AudioError
 from .tracks import NoSound as NoSound
 from .train import UNKNOWN as UNKNOWN
 from .train import Speech as Speech
 from .train import TrainConfig as TrainConfig
-from .train import augment as augment
 from .train import log_mel as log_mel
 from .train import train_encoder as train_encoder
 from .visemes import VISEME_INDEX as VISEME_INDEX

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from contracts import ModaError
+from encoders.audio.visemes import VISEME_INDEX, VISEMES, phone_visemes
 
 
 class TeacherError(ModaError):
@@ -118,6 +119,17 @@ class PhoneReader:
             return pocketsphinx.Decoder(
                 lm=None, dict=file.name, hmm=str(model), beam=1e-80, wbeam=1e-60, pbeam=1e-80, loglevel="FATAL"
             )
+
+
+def viseme_fold(phones: list[str]) -> np.ndarray:
+    """What probability each phone lends to each viseme: float32 [phones, 15], so that posteriors [T, phones] times it
+    are those of visemes. A diphthong is split 60 : 40, as its time is; control symbols and silence are no viseme."""
+    fold = np.zeros((len(phones), len(VISEMES)), np.float32)
+    for row, phone in zip(fold, phones, strict=True):
+        visemes = () if phone.startswith("<") else phone_visemes(phone)  # <blank>, <wb>: no phones
+        for viseme, share in zip(visemes, (0.6, 0.4) if len(visemes) == 2 else (1.0,), strict=False):
+            row[VISEME_INDEX[viseme]] = share
+    return fold
 
 
 def import_teacher(name: str) -> Any:

@@ -23,11 +23,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.fft import next_fast_len
-from scipy.signal import istft, stft
 from torch import Tensor, nn
 
 from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from encoders.audio.augment import Beds, augment
 from encoders.audio.lite import LiteConfig
 from encoders.audio.visemes import VISEMES
 from encoders.audio.wav2vec import ARTICULATION_CHANNELS, LiteEncoder, loudness, save_lite
@@ -66,18 +65,19 @@ class TrainConfig:
 def train_encoder(
     speech: list[Speech], heldout: list[Speech], out: Path, config: TrainConfig,
     keep: Callable[[dict], None], kept: dict | None = None, progress: Callable[[int], object] = lambda steps: None,
+    beds: Beds | None = None,
 ) -> None:  # fmt: skip
-    """Train from scratch, on the CPU. At every checkpoint the weights so far replace `out`, and `keep` is given all
-    that a later call needs as `kept` to go on from there as if nothing had happened. `progress` is told the steps
-    done, after each."""
+    """Train from scratch, on the CPU, with beds under the speech if there are any. At every checkpoint the weights so
+    far replace `out`, and `keep` is given all that a later call needs as `kept` to go on from there as if nothing had
+    happened. `progress` is told the steps done, after each."""
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)  # parameter initialisation and dropout
-        _train(speech, heldout, out, config, keep, kept, progress)
+        _train(speech, heldout, out, config, keep, kept, progress, beds)
 
 
 def _train(
     speech: list[Speech], heldout: list[Speech], out: Path, config: TrainConfig,
-    keep: Callable[[dict], None], kept: dict | None, progress: Callable[[int], object],
+    keep: Callable[[dict], None], kept: dict | None, progress: Callable[[int], object], beds: Beds | None,
 ) -> None:  # fmt: skip
     network = LiteEncoder(LiteConfig())
     heads = nn.ModuleDict(
@@ -102,7 +102,7 @@ def _train(
         for name, part in parts.items():
             part.load_state_dict(kept[name])
     began = time.monotonic()
-    for step, batch in enumerate(_ahead(_batches(speech, config, begin)), begin):
+    for step, batch in enumerate(_ahead(_batches(speech, config, begin, beds)), begin):
         share = step / config.steps
         rate = config.learning_rate * min(1, (step + 1) / config.warmup) * (0.5 + 0.5 * math.cos(math.pi * share))
         for group in [*muon.param_groups, *adam.param_groups]:
@@ -198,12 +198,12 @@ def _mel_filters() -> Tensor:
     return torch.from_numpy(librosa.filters.mel(sr=SAMPLE_RATE, n_fft=512, n_mels=MELS)).float()
 
 
-def _batches(speech: list[Speech], config: TrainConfig, begin: int) -> Iterator[dict[str, Tensor]]:
+def _batches(speech: list[Speech], config: TrainConfig, begin: int, beds: Beds | None) -> Iterator[dict[str, Tensor]]:
     odds = np.array([item.weight for item in speech])
     odds /= odds.sum()
     for step in range(begin, config.steps):
         rng = np.random.default_rng([config.seed, step])
-        rows = [_excerpt(speech[i], config.frames, rng) for i in rng.choice(len(speech), config.batch, p=odds)]
+        rows = [_excerpt(speech[i], config.frames, rng, beds) for i in rng.choice(len(speech), config.batch, p=odds)]
         columns = zip(*rows, strict=True)
         names = ("waveform", "visemes", "articulation", "phones")
         yield {name: torch.from_numpy(np.stack(column)) for name, column in zip(names, columns, strict=True)}
@@ -218,7 +218,7 @@ def _ahead(items: Iterator[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
             yield item
 
 
-def _excerpt(item: Speech, frames: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+def _excerpt(item: Speech, frames: int, rng: np.random.Generator, beds: Beds | None = None) -> tuple[np.ndarray, ...]:
     """A random stretch at a random tempo, augmented; short recordings are padded with silence."""
     tempo = float(rng.uniform(0.85, 1.18)) if rng.random() < 0.8 else 1.0
     wanted = round(frames * tempo)
@@ -239,83 +239,4 @@ def _excerpt(item: Speech, frames: int, rng: np.random.Generator) -> tuple[np.nd
         value = (track[low] * (1 - part) + track[high] * part).astype(np.float32)
         value[~inside] = np.nan
         tracks.append(value)
-    return augment(sound, rng), visemes, *tracks
-
-
-def augment(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Room, microphone, line, company and level: none of them moves the lips. float32 [N] -> [N], unit loudness."""
-    size = len(sound)
-    padded = next_fast_len(size + SAMPLE_RATE // 2, real=True)  # a room's tail does not come round to the beginning
-    hertz = np.fft.rfftfreq(padded, 1 / SAMPLE_RATE)
-    spectrum = _filtered(np.fft.rfft(sound, padded), hertz, padded, rng)
-    sound = np.fft.irfft(spectrum, padded)[:size].astype(np.float32)
-    level = loudness(sound)
-    if rng.random() < 0.6:  # coloured noise
-        noise = np.fft.rfft(rng.standard_normal(padded)) / (hertz + 50) ** rng.uniform(0, 1)
-        sound = sound + _beside(np.fft.irfft(noise, padded)[:size], level, rng.uniform(6, 40))
-    if rng.random() < 0.15:
-        sound = sound + _beside(_music(size, rng), level, rng.uniform(6, 25))
-    if rng.random() < 0.15:  # codec
-        sound = _companded(sound, rng) if rng.random() < 0.5 else _thinned(sound, rng)
-    sound = sound / loudness(sound) * rng.uniform(0.85, 1.15)
-    if rng.random() < 0.3:  # dropouts of 40 to 160 ms, one in two seconds
-        for begin in rng.integers(0, size, 1 + size // (2 * SAMPLE_RATE)):
-            sound[begin : begin + int(SAMPLE_RATE * rng.uniform(0.04, 0.16))] = 0
-    return sound.astype(np.float32)
-
-
-def _filtered(spectrum: np.ndarray, hertz: np.ndarray, padded: int, rng: np.random.Generator) -> np.ndarray:
-    """Microphone, line and room, on the spectrum [padded / 2 + 1] of a sound of ``padded`` samples."""
-    if rng.random() < 0.8:  # equaliser: eight random gains over the octaves
-        knots = np.geomspace(60, 8000, 8)
-        gain = np.interp(np.log(hertz + 30), np.log(knots + 30), rng.normal(0, 4, 8))
-        spectrum *= 10 ** (gain / 20)
-    if rng.random() < 0.2:  # narrow line
-        spectrum *= 1 / (1 + (hertz / rng.uniform(2800, 6000)) ** 8)
-        if rng.random() < 0.5:
-            spectrum *= 1 - 1 / (1 + (hertz / rng.uniform(150, 350)) ** 6)
-    if rng.random() < 0.3:  # a band that is lost, as wide as 0.3 of the ear's scale at most
-        first = rng.uniform(0, 0.9)
-        low, high = (700 * (10 ** (2840 * part / 2595) - 1) for part in (first, first + rng.uniform(0.05, 0.3)))
-        spectrum[(hertz >= low) & (hertz < high)] *= 0.01
-    if rng.random() < 0.35:  # room: an exponentially dying tail
-        length = int(SAMPLE_RATE * rng.uniform(0.1, 0.5))
-        tail = rng.standard_normal(length) * np.exp(-6.9 * np.arange(length) / length) * rng.uniform(0.02, 0.12)
-        tail[0] = 1
-        spectrum *= np.fft.rfft(tail, padded)
-    return spectrum
-
-
-def _beside(other: np.ndarray, level: float, decibels: float) -> np.ndarray:
-    """Another sound, so many decibels below speech of this level."""
-    return (other / (other.std() + 1e-9) * level * 10 ** (-decibels / 20)).astype(np.float32)
-
-
-def _music(size: int, rng: np.random.Generator) -> np.ndarray:
-    """Plucked chords of a major scale, float [N]."""
-    music = np.zeros(size)
-    beat = int(SAMPLE_RATE * rng.uniform(0.2, 0.6))
-    root, scale = rng.uniform(80, 160), np.array([0, 2, 4, 5, 7, 9, 11, 12, 16, 19])
-    for begin in range(0, size, beat):
-        t = np.arange(min(3 * beat, size - begin)) / SAMPLE_RATE
-        for note in rng.choice(scale, 3):
-            pitch = root * 2 ** (note / 12 + rng.integers(0, 2))
-            tone = sum(np.sin(2 * np.pi * pitch * k * t) / k for k in range(1, 5))
-            music[begin : begin + len(t)] += tone * np.exp(-t * rng.uniform(2, 6))
-    return music
-
-
-def _companded(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Through a telephone codec: mu-law (ITU-T G.711) of 6 to 8 bits."""
-    peak, steps = np.abs(sound).max() + 1e-9, 2 ** int(rng.integers(5, 8))
-    small = np.sign(sound) * np.log1p(255 * np.abs(sound) / peak) / np.log(256)
-    small = np.rint(small * steps) / steps
-    return (np.sign(small) * (256 ** np.abs(small) - 1) / 255 * peak).astype(np.float32)
-
-
-def _thinned(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """As lossy codecs do: what is far below the loudest part of a moment's spectrum is left out."""
-    bins = stft(sound, nperseg=512)[2]
-    size = np.abs(bins)
-    bins[size < size.max(0) * 10 ** (-rng.uniform(25, 45) / 20)] = 0
-    return np.pad(istft(bins, nperseg=512)[1], (0, 512))[: len(sound)].astype(np.float32)
+    return augment(sound, rng, beds), visemes, *tracks

@@ -37,6 +37,9 @@ def encoder(
     speech: Annotated[
         Path | None, typer.Option(help="A folder of `moda train speech`; without it, less is heard.")
     ] = None,
+    beds: Annotated[
+        list[Path] | None, typer.Option(help="A folder of noise, babble or music to lie under it; may be repeated.")
+    ] = None,
     work: Work = Path("runs"),
     steps: Steps = None,
     seed: Seed = 0,
@@ -44,14 +47,18 @@ def encoder(
     bf16: Bf16 = False,
 ) -> None:
     """The audio encoder (needs requirements-train.txt)."""
+    from pipelines.training import find_beds
+
     _check(corpora, out)
+    find_beds(beds or ())
     with stages() as tell:
         from encoders.audio import TrainConfig
-        from pipelines.training import fit_encoder
+        from pipelines.training import fit_encoder, load_beds
 
         _limit(threads)
         config = TrainConfig(seed=seed, precision=_precision(bf16))
-        fit_encoder(corpora, speech, work, out, config if steps is None else replace(config, steps=steps), tell)
+        config = config if steps is None else replace(config, steps=steps)
+        fit_encoder(corpora, speech, work, out, config, tell, load_beds(beds) if beds else None)
 
 
 @train.command()
@@ -68,6 +75,9 @@ def speech(
     """Labelled speech for the audio encoder, recorded and synthesised (needs requirements-train.txt)."""
     if not 0 <= minutes <= MOST_MINUTES:  # not a number is outside as well
         raise typer.BadParameter(f"{minutes:g} is not in the range 0 to {MOST_MINUTES}", param_hint="--minutes")
+    from pipelines.training import read_recordings
+
+    read_recordings(recordings or ())
     from rich.console import Console
     from rich.table import Table
 

@@ -1,8 +1,11 @@
+from .beds import load_beds as load_beds
 from .corpus import Clip as Clip
 from .corpus import load_corpus as load_corpus
 from .corpus import retake as retake
 from .corpus import speaker_weights as speaker_weights
 from .corpus import split as split
+from .recordings import find_beds as find_beds
+from .recordings import read_recordings as read_recordings
 from .sets import JUDGED as JUDGED
 from .sets import CorpusError as CorpusError
 from .sets import Progress as Progress

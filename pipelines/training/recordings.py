@@ -9,7 +9,8 @@ A folder holds `manifest.jsonl`, one line a recording, and the files it names:
     speaker   whoever it is, empty where nobody knows (speech only)
     style     noise of a style that begins with `babble` is babble
 
-Further columns, such as a licence, are for the reader.
+Further columns, such as a licence, are for the reader. A folder of beds may do without a manifest: all sound in it then
+counts as music.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from contracts import ModaError
 
 BEDS = ("noise", "babble", "music")
 SUNG = "sung"
+SOUNDS = {".flac", ".g722", ".gsm", ".m4a", ".mp3", ".ogg", ".opus", ".wav"}  # suffixes
 
 
 class RecordingsError(ModaError):
@@ -52,6 +54,21 @@ def read_recordings(folders: Sequence[Path]) -> list[Listed]:
         if item.name in names:
             raise RecordingsError(f"{item.name} is listed twice; give every recording a name of its own")
         names.add(item.name)
+    return found
+
+
+def find_beds(folders: Sequence[Path]) -> list[Listed]:
+    """The beds in folders, by their manifests or, without one, all sound files. Raises RecordingsError."""
+    found = []
+    for folder in folders:
+        if (folder / "manifest.jsonl").is_file():
+            beds = [item for item in read_recordings([folder]) if item.bed]
+        else:
+            files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SOUNDS)
+            beds = [Listed(path.stem, path, "music", "", "") for path in files]
+        if not beds:
+            raise RecordingsError(f"no noise, babble or music in {folder}; name a folder that holds some")
+        found += beds
     return found
 
 

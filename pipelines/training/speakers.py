@@ -185,7 +185,7 @@ def _join(voice: str, files: list[Path], pauses: np.ndarray, reader: PhoneReader
     language, pieces = voice[:2], []
     for path in files:
         with suppress(AudioError):  # the packages hold a few damaged files
-            pieces.append(_decode(path))
+            pieces.append(decode(path))
     pauses = pauses[: len(pieces) - 1]
     if language != "en":  # the aligner's phones are English
         return Spoken(language, voice, join(pieces, pauses), None)
@@ -212,8 +212,9 @@ def join(pieces: list[np.ndarray], pauses: np.ndarray) -> np.ndarray:
     return np.concatenate([pieces[0], *itertools.chain.from_iterable(zip(gaps, pieces[1:], strict=True))])
 
 
-def _decode(path: Path) -> np.ndarray:
-    """A prompt at 16 kHz, float32 [N]. Those of telephone exchanges have no header to know them by, but a suffix."""
+def decode(path: Path) -> np.ndarray:
+    """A sound file at 16 kHz, float32 [N]. Those of telephone exchanges have no header to know them by, but a suffix.
+    Raises AudioError."""
     if path.suffix not in PROMPT_BYTES:
         return load_audio(path)
     import av
@@ -229,5 +230,6 @@ def _decode(path: Path) -> np.ndarray:
 
 #: Source -> its recordings. Raises TeacherError where it is not installed.
 TAKES: dict[str, Callable[[SpeechSources, PhoneReader, int], Iterator[Take]]] = {
-    "recorded": _recorded, "prompts": _prompts, "flite": _flite, "festival": _festival, "espeak": _espeak, "kokoro": _kokoro,
+    "recorded": _recorded, "prompts": _prompts,
+    "flite": _flite, "festival": _festival, "espeak": _espeak, "kokoro": _kokoro,
 }  # fmt: skip

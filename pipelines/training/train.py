@@ -13,7 +13,7 @@ import hashlib
 import io
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -22,11 +22,21 @@ import torch
 from torch import Tensor
 
 from contracts import FPS
-from encoders.audio import UNKNOWN, AudioEncoder, PhoneReader, Speech, TrainConfig, frame_labels, train_encoder
+from encoders.audio import (
+    UNKNOWN,
+    AudioEncoder,
+    Beds,
+    PhoneReader,
+    Speech,
+    TrainConfig,
+    frame_labels,
+    train_encoder,
+)
 from moda import Example, replacing, train_motion
 from moda import TrainConfig as MotionTrainConfig
 from moda.network import ModelConfig
 from pipelines.training.corpus import Clip, Retake, load_corpus, retake, speaker_weights, split
+from pipelines.training.recordings import BEDS
 from pipelines.training.sets import CorpusError, Progress
 from pipelines.training.speech import load_speech, manifest, phone_rows
 from pipelines.training.tcn import Tcn, TcnConfig, TcnExample, mel_features, train_tcn
@@ -101,9 +111,11 @@ class Resume:
 
 def fit_encoder(
     corpora: Sequence[Path], speech: Path | None, work: Path, out: Path, config: TrainConfig,
-    progress: Progress = lambda what, done, total: None,
+    progress: Progress = lambda what, done, total: None, beds: Beds | None = None,
 ) -> None:  # fmt: skip
-    """Train the audio encoder on motion sets and, if given, a folder of labelled speech (`moda train speech`)."""
+    """Train the audio encoder on motion sets and, if given, a folder of labelled speech (`moda train speech`).
+
+    With beds (`load_beds`), they and what the other recordings say lie under what is heard."""
     progress("reading the sets", 0, 0)
     training, tuning, _ = split(load_corpus(*corpora, progress=partial(progress, "reading the sets")))
     folds = by_speaker(training)
@@ -141,8 +153,12 @@ def fit_encoder(
         items += labelled_speech(speech, phonetics, teachers, mean, std, total=sum(item.weight for item in items))
     log.info("%d recordings to train on, %d of other speakers to watch", len(items), len(watched))
     tell = partial(_tell, progress, "training the encoder", config.steps)
-    with Resume(out, (config, [(len(item.waveform), item.weight) for item in items])) as resume:
-        train_encoder(items, watched, out, config, resume.keep, resume.kept, tell)
+    recipe: tuple = (config, [(len(item.waveform), item.weight) for item in items])
+    if beds is not None:
+        recipe += tuple([len(sound) for sound in beds.of(kind)] for kind in BEDS)
+        beds = replace(beds, babble=[*beds.babble, *(item.waveform for item in items)])
+    with Resume(out, recipe) as resume:
+        train_encoder(items, watched, out, config, resume.keep, resume.kept, tell, beds)
 
 
 def _tell(progress: Progress, what: str, total: int, done: int) -> None:

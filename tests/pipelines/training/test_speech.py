@@ -377,8 +377,8 @@ def test_texts_and_voices_of_a_source_exist() -> None:
 )
 def test_prompts_without_a_header_are_known_by_their_suffix(tmp_path, name, content, seconds):
     (tmp_path / name).write_bytes(content)
-    waveform = speakers._decode(tmp_path / name)
+    waveform = speakers.decode(tmp_path / name)
     assert waveform.dtype == np.float32 and len(waveform) == pytest.approx(seconds * 16_000, abs=32)
     (tmp_path / name).write_bytes(b"")
     with pytest.raises(AudioError, match=name):
-        speakers._decode(tmp_path / name)
+        speakers.decode(tmp_path / name)
