@@ -1,6 +1,6 @@
 from . import voices as voices
-from .augment import Beds as Beds
-from .augment import augment as augment
+from .augmentation import Beds as Beds
+from .augmentation import augment as augment
 from .media import audio_blocks as audio_blocks
 from .media import frame_count as frame_count
 from .media import load_audio as load_audio

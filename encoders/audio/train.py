@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
-from encoders.audio.augment import Beds, augment
+from encoders.audio.augmentation import Beds, augment
 from encoders.audio.lite import LiteConfig
 from encoders.audio.visemes import VISEMES
 from encoders.audio.wav2vec import ARTICULATION_CHANNELS, LiteEncoder, loudness, save_lite

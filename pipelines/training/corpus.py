@@ -132,7 +132,7 @@ class Retake:
 
 
 def retake(clip: Clip, rng: np.random.Generator) -> Retake:
-    """The clip at a random tempo, 0.88 to 1.14 times as fast, under :func:`encoders.audio.train.augment`."""
+    """The clip at a random tempo, 0.88 to 1.14 times as fast, under :func:`encoders.audio.augment`."""
     frames = round(len(clip) / rng.uniform(0.88, 1.14))
     samples = np.linspace(0, len(clip.waveform) - 1, frames * SAMPLES_PER_FRAME)
     waveform = np.interp(samples, np.arange(len(clip.waveform)), clip.waveform).astype(np.float32)

@@ -87,11 +87,12 @@ def _listed(folder: Path, line: str, where: str) -> Listed:
         row = json.loads(line)
     except ValueError as error:
         raise RecordingsError(f"{where} is no JSON ({error}); repair it or take it out") from None
-    texts = {"name": None, "file": None, "kind": None, "language": "", "speaker": "", "style": ""}
-    known = {key: row.get(key, default) for key, default in texts.items()} if isinstance(row, dict) else {}
-    faulty = [key for key in texts if not isinstance(known.get(key), str)]
-    if faulty:
-        raise RecordingsError(f"{where} has no text {faulty[0]!r}; every line needs name, file and kind")
+    if not isinstance(row, dict):
+        raise RecordingsError(f"{where} is no row of a manifest; repair it or take it out")
+    known = {"language": "", "speaker": "", "style": ""} | row
+    for key in ("name", "file", "kind", "language", "speaker", "style"):
+        if not isinstance(known.get(key), str):
+            raise RecordingsError(f"{where} has no text {key!r}; every line needs name, file and kind")
     if known["name"] in ("", ".", "..") or Path(known["name"]).name != known["name"]:  # it becomes a file's
         raise RecordingsError(f"{where}: {known['name']!r} cannot be the name of a file; change the name")
     babbles = known["kind"] == "noise" and known["style"].startswith("babble")
