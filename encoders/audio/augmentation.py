@@ -42,12 +42,12 @@ class Beds:
         known = [kind for kind in kinds if len(self.of(kind))]
         if not known:
             return np.zeros(size, np.float32)
-        kind = known[rng.integers(len(known))]
+        kind = known[int(rng.integers(len(known)))]
         sounds = self.of(kind)
         count = rng.integers(VOICES[0], VOICES[1] + 1) if kind == "babble" else 1
         bed = np.zeros(size, np.float32)
         for _ in range(count):
-            bed += 10 ** (rng.uniform(-4, 4) / 20) * _stretch(sounds[rng.integers(len(sounds))], size, rng)
+            bed += 10 ** (rng.uniform(-4, 4) / 20) * _stretch(sounds[int(rng.integers(len(sounds)))], size, rng)
         return _even(bed)
 
 

@@ -153,11 +153,10 @@ def fit_encoder(
         items += labelled_speech(speech, phonetics, teachers, mean, std, total=sum(item.weight for item in items))
     log.info("%d recordings to train on, %d of other speakers to watch", len(items), len(watched))
     tell = partial(_tell, progress, "training the encoder", config.steps)
-    recipe: tuple = (config, [(len(item.waveform), item.weight) for item in items])
+    company = [] if beds is None else [len(sound) for kind in BEDS for sound in beds.of(kind)]
     if beds is not None:
-        recipe += tuple([len(sound) for sound in beds.of(kind)] for kind in BEDS)
         beds = replace(beds, babble=[*beds.babble, *(item.waveform for item in items)])
-    with Resume(out, recipe) as resume:
+    with Resume(out, (config, [(len(item.waveform), item.weight) for item in items], company)) as resume:
         train_encoder(items, watched, out, config, resume.keep, resume.kept, tell, beds)
 
 

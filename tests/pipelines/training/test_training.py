@@ -15,7 +15,8 @@ import torch
 from typer.testing import CliRunner
 
 from contracts import EMOTIONS, SAMPLES_PER_FRAME
-from encoders.audio.train import Speech, augment, log_mel, train_encoder
+from encoders.audio.augmentation import Beds, augment
+from encoders.audio.train import Speech, _batches, log_mel, train_encoder
 from encoders.audio.train import TrainConfig as EncoderTrainConfig
 from encoders.audio.wav2vec import ARTICULATION_CHANNELS, load_lite, loudness
 from moda.motion.layout import LIPS, POSE, lip_gap
@@ -324,6 +325,25 @@ def test_motion_training_writes_a_model_that_loads_and_repeats(tmp_path: Path) -
     assert all(torch.equal(one[name], two[name]) for name in one)
     _, space = load_checkpoint(tmp_path / "one")
     assert space.noise[0] < 1 and torch.all(space.noise[POSE] == 1)
+
+
+def test_beds_lie_under_what_is_trained_on_and_only_then() -> None:
+    """A tone as a bed stands out of some excerpts of silence-free speech, and of none without beds."""
+    frames = 60
+    speech = Speech(
+        np.random.default_rng(0).standard_normal(frames * SAMPLES_PER_FRAME).astype(np.float32), np.arange(frames) % 15,
+        np.zeros((frames, ARTICULATION_CHANNELS), np.float32), np.zeros((frames, 191), np.float16), 1.0,
+    )  # fmt: skip
+    config = EncoderTrainConfig(steps=1, batch=40, frames=50)
+    tone = np.sin(2 * np.pi * 3210 * np.arange(64_000) / 16_000).astype(np.float32)
+    with_tone, without = (next(_batches([speech], config, 0, beds)) for beds in (Beds(noise=[tone]), None))
+
+    def toned(waveforms: torch.Tensor) -> int:
+        spectra = np.abs(np.fft.rfft(waveforms.numpy()))
+        at = 3210 * config.frames * SAMPLES_PER_FRAME // 16_000
+        return int((spectra[:, at] > 8 * np.median(spectra[:, at - 200 : at + 200], axis=1)).sum())
+
+    assert 2 < toned(with_tone["waveform"]) < 25 and toned(without["waveform"]) == 0
 
 
 def test_encoder_training_writes_an_encoder_that_loads_and_repeats(tmp_path: Path) -> None:
