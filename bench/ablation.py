@@ -27,7 +27,8 @@ from moda.network.config import MODALITIES, ModelConfig, coarse_to_fine
 from moda.train import TrainConfig, train_motion
 from pipelines.evaluation.evaluate import ONE, Report, compare, evaluate_sets
 from pipelines.training.corpus import load_corpus, split
-from pipelines.training.train import Resume, motion_examples
+from pipelines.training.resume import Resume
+from pipelines.training.train import motion_examples
 
 #: Changes of ModelConfig.lite. The plans have as many parameters as it, to a few per cent.
 NETWORKS: dict[str, dict] = {

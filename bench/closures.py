@@ -33,8 +33,8 @@ from moda.network.checkpoint import EMBEDDED as MOTION
 from moda.network.checkpoint import load_checkpoint
 from pipelines.evaluation.metrics import closure_auc, closures, correlation
 from pipelines.training.corpus import Clip, load_corpus
+from pipelines.training.ears import teacher_labels
 from pipelines.training.sets import part
-from pipelines.training.train import teacher_labels
 
 THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6)
 APPROACHES = (0.05, 0.065, 0.08, 0.1, 0.12, 0.15, 1.0)  # OC

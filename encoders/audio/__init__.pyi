@@ -1,4 +1,11 @@
 from . import voices as voices
+from .augmentation import Beds as Beds
+from .augmentation import another_voice as another_voice
+from .augmentation import augment as augment
+from .lesson import UNKNOWN as UNKNOWN
+from .lesson import Lesson as Lesson
+from .lesson import Speech as Speech
+from .lesson import TrainConfig as TrainConfig
 from .media import audio_blocks as audio_blocks
 from .media import frame_count as frame_count
 from .media import load_audio as load_audio
@@ -14,13 +21,9 @@ from .teachers import PhoneReader as PhoneReader
 from .teachers import Phonetics as Phonetics
 from .teachers import Segment as Segment
 from .teachers import TeacherError as TeacherError
+from .teachers import viseme_fold as viseme_fold
 from .tracks import AudioError as AudioError
 from .tracks import NoSound as NoSound
-from .train import UNKNOWN as UNKNOWN
-from .train import Lesson as Lesson
-from .train import Speech as Speech
-from .train import TrainConfig as TrainConfig
-from .train import augment as augment
 from .train import log_mel as log_mel
 from .train import train_encoder as train_encoder
 from .visemes import VISEME_INDEX as VISEME_INDEX

@@ -16,7 +16,6 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,66 +23,17 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.fft import next_fast_len
-from scipy.signal import istft, stft
 from torch import Tensor, nn
 
-from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
-from encoders.audio.lite import LiteConfig
-from encoders.audio.network import ARTICULATION_CHANNELS, LiteEncoder
-from encoders.audio.prosody import HEARD
-from encoders.audio.teachers import Phonetics
-from encoders.audio.visemes import VISEMES
+from contracts import FPS, SAMPLE_RATE
+from encoders.audio.lesson import UNKNOWN, Lesson, Speech, TrainConfig, batches
+from encoders.audio.network import ARTICULATION_CHANNELS, LiteConfig, LiteEncoder
+from encoders.audio.teachers import PHONES, Phonetics
 from encoders.audio.wav2vec import loudness, save_lite
 
 log = logging.getLogger(__name__)
 
 MELS, MELS_PER_FRAME = 40, 4  # a 100 Hz spectrogram
-PHONES = 191  # classes of the phone recogniser
-UNKNOWN = -1
-LOOKAHEADS = (2, 3, 4)  # frames, 80 to 160 ms
-SETTLING = 6  # frames after speech, or before it, in which nobody can say how far a mouth has come to rest
-SILENT = (0.0, 0.0, 0.0, np.nan)  # prosody where nobody speaks
-
-
-@dataclass(frozen=True)
-class Speech:
-    """One recording and what is known of it; labels that are not known are UNKNOWN or NaN."""
-
-    waveform: np.ndarray  # int16 [640 T]
-    visemes: np.ndarray  # int [T], UNKNOWN where no aligner agreed
-    articulation: np.ndarray  # float32 [T, 34] standardised, NaN where no face was seen
-    phones: np.ndarray  # float16 [T, 191] log posteriors of a phone recogniser
-    prosody: np.ndarray  # float32 [T, 4] encoders.audio.prosody.prosody_targets
-    weight: float  # how often it is drawn
-    english: bool = True  # the recogniser's own language: elsewhere it knows mouth shapes, but no phones
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """What there is to learn from."""
-
-    speech: list[Speech]
-    heldout: list[Speech]
-    phonetics: Phonetics
-    rest: np.ndarray  # float32 [34], standardised: the articulation of a mouth at rest
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    steps: int = 8000
-    batch: int = 12
-    frames: int = 100  # 4 s
-    learning_rate: float = 1.5e-3
-    warmup: int = 100
-    ema: float = 0.999
-    shape: LiteConfig = field(default_factory=LiteConfig.large)
-    quiet: float = 0.2  # share of the stretches that begin or end in silence
-    ahead: float = 0.5  # share of the steps that hear no further than LOOKAHEADS
-    foreign: float = 0.3  # weight of the recogniser's mouth shapes outside English
-    checkpoint: int = 200
-    seed: int = 0
-    precision: torch.dtype = torch.float32  # of the network's arithmetic; parameters and losses stay float32
 
 
 def train_encoder(
@@ -120,7 +70,7 @@ def _train(
         for name, part in parts.items():
             part.load_state_dict(kept[name])
     began = time.monotonic()
-    for step, batch in enumerate(_ahead(_batches(lesson, config, begin)), begin):
+    for step, batch in enumerate(_ahead(batches(lesson, config, begin)), begin):
         share = step / config.steps
         rate = config.learning_rate * min(1, (step + 1) / config.warmup) * (0.5 + 0.5 * math.cos(math.pi * share))
         for group in [*muon.param_groups, *adam.param_groups]:
@@ -261,18 +211,6 @@ def _mel_filters() -> Tensor:
     return torch.from_numpy(librosa.filters.mel(sr=SAMPLE_RATE, n_fft=512, n_mels=MELS)).float()
 
 
-def _batches(lesson: Lesson, config: TrainConfig, begin: int) -> Iterator[dict[str, Any]]:
-    odds = np.array([item.weight for item in lesson.speech])
-    odds /= odds.sum()
-    for step in range(begin, config.steps):
-        rng = np.random.default_rng([config.seed, step])
-        lookahead = int(rng.choice(LOOKAHEADS)) if rng.random() < config.ahead else None
-        chosen = [lesson.speech[i] for i in rng.choice(len(odds), config.batch, p=odds)]
-        rows = [_excerpt(item, config, lesson.rest, rng) for item in chosen]
-        batch: dict[str, Any] = {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in rows[0]}
-        yield batch | {"english": torch.tensor([item.english for item in chosen]), "lookahead": lookahead}
-
-
 def _unit(waveform: np.ndarray) -> np.ndarray:
     """int16 [N] -> float32 [N] at unit loudness."""
     sound = waveform.astype(np.float32) / 32768
@@ -286,128 +224,3 @@ def _ahead(items: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         while (item := waiting.result()) is not None:
             waiting = pool.submit(next, items, None)
             yield item
-
-
-def _excerpt(item: Speech, config: TrainConfig, rest: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """A random stretch at a random tempo, augmented; beyond a recording's ends it is silent, and the mouth rests."""
-    frames = config.frames
-    tempo = float(rng.uniform(0.85, 1.18)) if rng.random() < 0.8 else 1.0
-    wanted = round(frames * tempo)
-    begin = int(rng.integers(0, max(1, len(item.visemes) - wanted + 1)))
-    if rng.random() < config.quiet:
-        silent = int(rng.integers(SETTLING, round(0.6 * wanted)))
-        begin = -silent if rng.random() < 0.5 else len(item.visemes) - wanted + silent
-    at = begin - 0.5 + (np.arange(frames) + 0.5) * wanted / frames  # [frames] of the recording, between its frames
-    tracks = {name: _track(getattr(item, name), at) for name in ("articulation", "phones", "prosody")}
-    nearest = np.clip(np.rint(at).astype(int), 0, len(item.visemes) - 1)
-    visemes = item.visemes[nearest].astype(np.int64)
-    last = len(item.visemes) - 0.5
-    outside = np.maximum(-0.5 - at, at - last)  # frames beyond the recording
-    visemes[outside > 0] = VISEMES.index("sil")
-    tracks["prosody"][:, HEARD.index("pitch")] += np.log2(wanted / frames)
-    tracks["prosody"][outside > 0] = SILENT
-    tracks["articulation"][outside > SETTLING] = rest
-    return {"waveform": _sound(item, begin, wanted, frames, rng), "visemes": visemes} | tracks
-
-
-def _track(values: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """What is known of a recording, [T, C], between its frames; NaN beyond them -> float32 [frames, C]."""
-    inside = (at > -0.5) & (at < len(values) - 0.5)
-    at = np.clip(at, 0, len(values) - 1)
-    low = np.floor(at).astype(int)
-    high, part = np.minimum(low + 1, len(values) - 1), (at - low)[:, None]
-    value = (values[low] * (1 - part) + values[high] * part).astype(np.float32)
-    value[~inside] = np.nan
-    return value
-
-
-def _sound(item: Speech, begin: int, wanted: int, frames: int, rng: np.random.Generator) -> np.ndarray:
-    """Frames begin .. begin + wanted of a recording, silent beyond its ends, augmented -> float32 [640 frames]."""
-    first, last = max(0, begin), min(begin + wanted, len(item.visemes))
-    sound = item.waveform[first * SAMPLES_PER_FRAME : last * SAMPLES_PER_FRAME].astype(np.float32) / 32768
-    level = loudness(sound) / loudness(item.waveform.astype(np.float32) / 32768)
-    pad = (first - begin) * SAMPLES_PER_FRAME
-    sound = np.pad(sound, (pad, wanted * SAMPLES_PER_FRAME - len(sound) - pad))
-    samples = np.linspace(0, len(sound) - 1, frames * SAMPLES_PER_FRAME)
-    sound = np.interp(samples, np.arange(len(sound)), sound).astype(np.float32)
-    # quiet stretches stay quiet: how much effort is in a voice shows in its level too
-    return augment(sound, rng) * np.float32(np.clip(level, 0.3, 2.0))
-
-
-def augment(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Room, microphone, line, company and level: none of them moves the lips. float32 [N] -> [N], unit loudness."""
-    size = len(sound)
-    padded = next_fast_len(size + SAMPLE_RATE // 2, real=True)  # a room's tail does not come round to the beginning
-    hertz = np.fft.rfftfreq(padded, 1 / SAMPLE_RATE)
-    spectrum = _filtered(np.fft.rfft(sound, padded), hertz, padded, rng)
-    sound = np.fft.irfft(spectrum, padded)[:size].astype(np.float32)
-    level = loudness(sound)
-    if rng.random() < 0.6:  # coloured noise
-        noise = np.fft.rfft(rng.standard_normal(padded)) / (hertz + 50) ** rng.uniform(0, 1)
-        sound = sound + _beside(np.fft.irfft(noise, padded)[:size], level, rng.uniform(6, 40))
-    if rng.random() < 0.15:
-        sound = sound + _beside(_music(size, rng), level, rng.uniform(6, 25))
-    if rng.random() < 0.15:  # codec
-        sound = _companded(sound, rng) if rng.random() < 0.5 else _thinned(sound, rng)
-    sound = sound / loudness(sound) * rng.uniform(0.85, 1.15)
-    if rng.random() < 0.3:  # dropouts of 40 to 160 ms, one in two seconds
-        for begin in rng.integers(0, size, 1 + size // (2 * SAMPLE_RATE)):
-            sound[begin : begin + int(SAMPLE_RATE * rng.uniform(0.04, 0.16))] = 0
-    return sound.astype(np.float32)
-
-
-def _filtered(spectrum: np.ndarray, hertz: np.ndarray, padded: int, rng: np.random.Generator) -> np.ndarray:
-    """Microphone, line and room, on the spectrum [padded / 2 + 1] of a sound of ``padded`` samples."""
-    if rng.random() < 0.8:  # equaliser: eight random gains over the octaves
-        knots = np.geomspace(60, 8000, 8)
-        gain = np.interp(np.log(hertz + 30), np.log(knots + 30), rng.normal(0, 4, 8))
-        spectrum *= 10 ** (gain / 20)
-    if rng.random() < 0.2:  # narrow line
-        spectrum *= 1 / (1 + (hertz / rng.uniform(2800, 6000)) ** 8)
-        if rng.random() < 0.5:
-            spectrum *= 1 - 1 / (1 + (hertz / rng.uniform(150, 350)) ** 6)
-    if rng.random() < 0.3:  # a band that is lost, as wide as 0.3 of the ear's scale at most
-        first = rng.uniform(0, 0.9)
-        low, high = (700 * (10 ** (2840 * part / 2595) - 1) for part in (first, first + rng.uniform(0.05, 0.3)))
-        spectrum[(hertz >= low) & (hertz < high)] *= 0.01
-    if rng.random() < 0.35:  # room: an exponentially dying tail
-        length = int(SAMPLE_RATE * rng.uniform(0.1, 0.5))
-        tail = rng.standard_normal(length) * np.exp(-6.9 * np.arange(length) / length) * rng.uniform(0.02, 0.12)
-        tail[0] = 1
-        spectrum *= np.fft.rfft(tail, padded)
-    return spectrum
-
-
-def _beside(other: np.ndarray, level: float, decibels: float) -> np.ndarray:
-    """Another sound, so many decibels below speech of this level."""
-    return (other / (other.std() + 1e-9) * level * 10 ** (-decibels / 20)).astype(np.float32)
-
-
-def _music(size: int, rng: np.random.Generator) -> np.ndarray:
-    """Plucked chords of a major scale, float [N]."""
-    music = np.zeros(size)
-    beat = int(SAMPLE_RATE * rng.uniform(0.2, 0.6))
-    root, scale = rng.uniform(80, 160), np.array([0, 2, 4, 5, 7, 9, 11, 12, 16, 19])
-    for begin in range(0, size, beat):
-        t = np.arange(min(3 * beat, size - begin)) / SAMPLE_RATE
-        for note in rng.choice(scale, 3):
-            pitch = root * 2 ** (note / 12 + rng.integers(0, 2))
-            tone = sum(np.sin(2 * np.pi * pitch * k * t) / k for k in range(1, 5))
-            music[begin : begin + len(t)] += tone * np.exp(-t * rng.uniform(2, 6))
-    return music
-
-
-def _companded(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Through a telephone codec: mu-law (ITU-T G.711) of 6 to 8 bits."""
-    peak, steps = np.abs(sound).max() + 1e-9, 2 ** int(rng.integers(5, 8))
-    small = np.sign(sound) * np.log1p(255 * np.abs(sound) / peak) / np.log(256)
-    small = np.rint(small * steps) / steps
-    return (np.sign(small) * (256 ** np.abs(small) - 1) / 255 * peak).astype(np.float32)
-
-
-def _thinned(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """As lossy codecs do: what is far below the loudest part of a moment's spectrum is left out."""
-    bins = stft(sound, nperseg=512)[2]
-    size = np.abs(bins)
-    bins[size < size.max(0) * 10 ** (-rng.uniform(25, 45) / 20)] = 0
-    return np.pad(istft(bins, nperseg=512)[1], (0, 512))[: len(sound)].astype(np.float32)

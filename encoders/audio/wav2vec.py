@@ -22,8 +22,7 @@ from torch import Tensor
 from transformers import AutoModel, HubertModel, Wav2Vec2Model
 
 from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, AudioFeatures, ModaError
-from encoders.audio.lite import DEEPEST, LiteConfig
-from encoders.audio.network import ARTICULATION_CHANNELS, FrameAligned, LiteEncoder
+from encoders.audio.network import ARTICULATION_CHANNELS, DEEPEST, FrameAligned, LiteConfig, LiteEncoder
 from encoders.audio.prosody import TOLD, Prosody
 from encoders.audio.published import Recording, heard_frames
 from encoders.audio.visemes import VISEMES

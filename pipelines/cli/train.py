@@ -38,6 +38,9 @@ def encoder(
         list[Path] | None,
         typer.Option(help="A folder of `moda train speech`; may be repeated. Without any, less is heard."),
     ] = None,
+    beds: Annotated[
+        list[Path] | None, typer.Option(help="A folder of noise, babble or music to lie under it; may be repeated.")
+    ] = None,
     work: Work = Path("runs"),
     steps: Steps = None,
     seed: Seed = 0,
@@ -45,27 +48,37 @@ def encoder(
     bf16: Bf16 = False,
 ) -> None:
     """The audio encoder (needs requirements-train.txt)."""
+    from pipelines.training import find_beds
+
     _check(corpora, out)
+    find_beds(beds or ())
     with stages() as tell:
         from encoders.audio import TrainConfig
-        from pipelines.training import fit_encoder
+        from pipelines.training import fit_encoder, load_beds
 
         _limit(threads)
         config = TrainConfig(seed=seed, precision=_precision(bf16))
-        fit_encoder(corpora, speech or (), work, out, config if steps is None else replace(config, steps=steps), tell)
+        config = config if steps is None else replace(config, steps=steps)
+        fit_encoder(corpora, speech or (), work, out, config, tell, load_beds(beds) if beds else None)
 
 
 @train.command()
 def speech(
     folder: Annotated[Path, typer.Option("--output", "-o", help="The folder; one that is there is gone on with.")],
-    minutes: Annotated[float, typer.Option(help="Of all sources together.")] = 210.0,
+    minutes: Annotated[float, typer.Option(help="Of all sources together but recorded, which is taken whole.")] = 210.0,
     seed: Annotated[int, typer.Option(help="Another seed says other things in other voices.")] = 0,
     kokoro: Annotated[list[Path] | None, typer.Option(help="Where Kokoro's unpacked packages are.")] = None,
+    recordings: Annotated[
+        list[Path] | None, typer.Option(help="A folder of recordings with manifest.jsonl; may be repeated.")
+    ] = None,
     source: Annotated[list[str] | None, typer.Option(help="Only this source; may be repeated.")] = None,
 ) -> None:
     """Labelled speech for the audio encoder, recorded and synthesised (needs requirements-train.txt)."""
     if not 0 <= minutes <= MOST_MINUTES:  # not a number is outside as well
         raise typer.BadParameter(f"{minutes:g} is not in the range 0 to {MOST_MINUTES}", param_hint="--minutes")
+    from pipelines.training import read_recordings
+
+    read_recordings(recordings or ())
     from rich.console import Console
     from rich.table import Table
 
@@ -77,7 +90,9 @@ def speech(
             raise typer.BadParameter(f"{name} is none of {', '.join(SHARES)}")
     _limit(1)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    write_speech(folder, SpeechSources(kokoro=tuple(kokoro or ())), minutes, seed, tuple(source or SHARES))
+    write_speech(
+        folder, SpeechSources(tuple(recordings or ()), tuple(kokoro or ())), minutes, seed, tuple(source or SHARES)
+    )
     table = Table("source", "recordings", "minutes", "mean s", "silent", "phones heard as labelled, by lag in frames")
     for row in summarise(folder, PhoneReader()):
         lags = " ".join(f"{lag:+d}: {share:.2f}" for lag, share in row.agreement.items()) or "no labels"

@@ -1,8 +1,15 @@
+from .beds import load_beds as load_beds
 from .corpus import Clip as Clip
 from .corpus import load_corpus as load_corpus
 from .corpus import retake as retake
 from .corpus import speaker_weights as speaker_weights
 from .corpus import split as split
+from .ears import VARIANTS as VARIANTS
+from .ears import fit_encoder as fit_encoder
+from .ears import teacher_features as teacher_features
+from .ears import train_teacher as train_teacher
+from .recordings import find_beds as find_beds
+from .recordings import read_recordings as read_recordings
 from .sets import JUDGED as JUDGED
 from .sets import CorpusError as CorpusError
 from .sets import Progress as Progress
@@ -16,8 +23,4 @@ from .tcn import TcnConfig as TcnConfig
 from .tcn import TcnExample as TcnExample
 from .tcn import mel_features as mel_features
 from .tcn import train_tcn as train_tcn
-from .train import VARIANTS as VARIANTS
-from .train import fit_encoder as fit_encoder
 from .train import fit_motion as fit_motion
-from .train import teacher_features as teacher_features
-from .train import train_teacher as train_teacher

@@ -1,5 +1,6 @@
-"""Who speaks for `moda train speech`: five sources, each a sequence of recordings that can be made one by one.
+"""Who speaks for `moda train speech`: six sources, each a sequence of recordings that can be made one by one.
 
+recorded   folders of recordings that were collected (pipelines/training/recordings.py)
 prompts    what people recorded for telephone exchanges (Debian's asterisk-core-sounds-* and asterisk-prompt-*)
 flite, festival, espeak, kokoro    speech synthesis reading sentences (pipelines/training/texts.py) in random voices
 """
@@ -18,9 +19,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from contracts import SAMPLE_RATE
+from contracts import SAMPLE_RATE, SAMPLES_PER_FRAME
 from encoders.audio import AudioError, Espeak, PhoneReader, Segment, TeacherError, load_audio, voices
 from pipelines.training import texts
+from pipelines.training.recordings import SUNG, Listed, read_recordings
 
 #: espeak-ng's voices and the texts they read: those whose phones `encoders.audio.visemes` knows.
 ESPEAK_VOICES = {
@@ -48,6 +50,7 @@ class Spoken:
 class SpeechSources:
     """Where to find what the sources need; the defaults are Debian's."""
 
+    recordings: tuple[Path, ...] = ()  # folders that are read for the source `recorded`
     kokoro: tuple[Path, ...] = ()  # searched for Kokoro's packages, before the installed ones
     fortunes: Path = Path("/usr/share/games/fortunes")
     messages: Path = Path("/usr/share/locale")
@@ -129,6 +132,21 @@ def _kokoro(sources: SpeechSources, reader: PhoneReader, seed: int) -> Iterator[
     return _endless("kokoro", seed, speak)
 
 
+def _recorded(sources: SpeechSources, reader: PhoneReader, seed: int) -> Iterator[Take]:
+    """All that the manifests list but beds, in their order."""
+    speech = [item for item in read_recordings(sources.recordings) if not item.bed]
+    if not speech:
+        raise TeacherError("no recordings; name a folder of them by --recordings")
+    return (Take(f"recorded-{item.name}", partial(_play, item, reader)) for item in speech)
+
+
+def _play(item: Listed, reader: PhoneReader) -> Spoken:
+    waveform = load_audio(item.path)
+    waveform = waveform[: len(waveform) // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME]
+    aligned = item.language == "en" and item.kind != SUNG  # the aligner's phones are English, and spoken
+    return Spoken(item.language, item.speaker, waveform, (reader.segments(waveform) or None) if aligned else None)
+
+
 def _prompts(sources: SpeechSources, reader: PhoneReader, seed: int) -> Iterator[Take]:
     """Prompts of each speaker joined in a random order, the speakers taking turns."""
     folders = sorted(sources.prompts.iterdir()) if sources.prompts.is_dir() else []
@@ -167,7 +185,7 @@ def _join(voice: str, files: list[Path], pauses: np.ndarray, reader: PhoneReader
     language, pieces = voice[:2], []
     for path in files:
         with suppress(AudioError):  # the packages hold a few damaged files
-            pieces.append(_decode(path))
+            pieces.append(decode(path))
     pauses = pauses[: len(pieces) - 1]
     if language != "en":  # the aligner's phones are English
         return Spoken(language, voice, join(pieces, pauses), None)
@@ -194,8 +212,9 @@ def join(pieces: list[np.ndarray], pauses: np.ndarray) -> np.ndarray:
     return np.concatenate([pieces[0], *itertools.chain.from_iterable(zip(gaps, pieces[1:], strict=True))])
 
 
-def _decode(path: Path) -> np.ndarray:
-    """A prompt at 16 kHz, float32 [N]. Those of telephone exchanges have no header to know them by, but a suffix."""
+def decode(path: Path) -> np.ndarray:
+    """A sound file at 16 kHz, float32 [N]. Those of telephone exchanges have no header to know them by, but a suffix.
+    Raises AudioError."""
     if path.suffix not in PROMPT_BYTES:
         return load_audio(path)
     import av
@@ -211,5 +230,6 @@ def _decode(path: Path) -> np.ndarray:
 
 #: Source -> its recordings. Raises TeacherError where it is not installed.
 TAKES: dict[str, Callable[[SpeechSources, PhoneReader, int], Iterator[Take]]] = {
-    "prompts": _prompts, "flite": _flite, "festival": _festival, "espeak": _espeak, "kokoro": _kokoro,
+    "recorded": _recorded, "prompts": _prompts,
+    "flite": _flite, "festival": _festival, "espeak": _espeak, "kokoro": _kokoro,
 }  # fmt: skip

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -24,20 +25,20 @@ from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, ModaError
 from encoders.audio import (
     UNKNOWN,
     VISEME_INDEX,
-    VISEMES,
     AudioError,
     PhoneReader,
     TeacherError,
     frame_labels,
-    phone_visemes,
+    viseme_fold,
 )
 from moda import replacing
 from pipelines.training.speakers import TAKES, SpeechSources, Spoken, Take
 
 log = logging.getLogger(__name__)
 
-#: Share of the minutes that each source is to give, in the order they are made: the quickest first.
-SHARES = {"prompts": 0.43, "flite": 0.07, "festival": 0.07, "espeak": 0.215, "kokoro": 0.215}
+#: Share of the minutes that each source is to give, in the order they are made: the quickest first. What was recorded
+#: is taken whole, whatever the minutes: there is only so much of it.
+SHARES = {"recorded": math.inf, "prompts": 0.43, "flite": 0.07, "festival": 0.07, "espeak": 0.215, "kokoro": 0.215}
 FAILURES = 20  # in a row, and a source is given up
 HAMA_LATE = 1  # frames, the same on recordings aligned by pocketsphinx and on all synthetic speech
 SECONDS = (1.0, 60.0)  # shortest and longest recording
@@ -161,13 +162,13 @@ class SourceSummary(NamedTuple):
 
 def summarise(folder: Path, reader: PhoneReader) -> list[SourceSummary]:
     """A check of the timing of each source: agreement should be best at lag 0. Raises SpeechError."""
-    members = np.array([_viseme(phone) for phone in reader.phones])[:, None] == np.arange(len(VISEMES))  # [191, 15]
+    fold = viseme_fold(reader.phones)
     found: dict[str, list[dict[int, np.ndarray]]] = {}
     frames: dict[str, list[np.ndarray]] = {}
     for item in load_speech(folder):
         frames.setdefault(item.source, []).append(item.visemes)
         lags = range(-3, 4) if (item.visemes != UNKNOWN).any() else ()
-        same = {lag: _agreement(item, members.astype(np.float32), lag) for lag in lags}
+        same = {lag: _agreement(item, fold, lag) for lag in lags}
         found.setdefault(item.source, []).append(same)
     return [_summary(source, frames[source], found[source]) for source in found]
 
@@ -183,15 +184,10 @@ def _summary(source: str, visemes: list[np.ndarray], same: list[dict[int, np.nda
     return SourceSummary(source, len(visemes), len(frames) / FPS / 60, silent, agreement)
 
 
-def _agreement(item: Recording, members: np.ndarray, lag: int) -> np.ndarray:
+def _agreement(item: Recording, fold: np.ndarray, lag: int) -> np.ndarray:
     """bool [phones]: is the label `lag` frames on what hama hears? It is sure of a phone a frame after its middle."""
-    heard = np.exp(item.rows) @ members  # [T, 15]
+    heard = np.exp(item.rows) @ fold  # [T, 15]
     peaks = np.flatnonzero(heard.max(1) > 0.3)
     at = peaks - HAMA_LATE + lag
     inside = (at >= 0) & (at < len(item.visemes))
     return np.asarray(item.visemes[at[inside]] == heard.argmax(1)[peaks[inside]])
-
-
-def _viseme(phone: str) -> int:
-    visemes = () if phone.startswith("<") else phone_visemes(phone)  # <blank>, <wb>: no phones
-    return VISEME_INDEX[visemes[0]] if visemes else UNKNOWN

@@ -17,8 +17,7 @@ from torch import nn
 
 from contracts import SAMPLES_PER_FRAME
 from encoders.audio import published
-from encoders.audio.lite import LiteConfig
-from encoders.audio.network import FrameAligned, LiteEncoder
+from encoders.audio.network import FrameAligned, LiteConfig, LiteEncoder
 from encoders.audio.published import Recording, heard_frames
 from encoders.audio.visemes import VISEMES, frame_labels, phone_visemes
 from encoders.audio.wav2vec import (

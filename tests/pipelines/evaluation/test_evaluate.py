@@ -12,8 +12,7 @@ import torch
 from scipy.special import erf
 
 from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
-from encoders.audio.lite import LiteConfig
-from encoders.audio.network import LiteEncoder
+from encoders.audio.network import LiteConfig, LiteEncoder
 from encoders.audio.teachers import Segment, TeacherError
 from encoders.audio.wav2vec import AudioEncoder, loudness, save_lite
 from moda.flow.sampler import SamplerConfig

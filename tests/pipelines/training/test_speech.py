@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from encoders.audio import voices
-from encoders.audio.teachers import Espeak, PhoneReader, TeacherError, Utterance
+from encoders.audio.teachers import Espeak, PhoneReader, TeacherError, Utterance, viseme_fold
 from encoders.audio.tracks import AudioError
-from encoders.audio.visemes import VISEME_INDEX, frame_labels, phone_visemes
+from encoders.audio.visemes import VISEME_INDEX, VISEMES, frame_labels, phone_visemes
 from encoders.audio.voices import (
     KOKORO_LATE,
     Styles,
@@ -25,6 +27,8 @@ from encoders.audio.voices import (
     segments_from_ends,
 )
 from pipelines.training import speakers, speech, texts
+from pipelines.training.beds import load_beds
+from pipelines.training.recordings import BEDS, RecordingsError, read_recordings
 from pipelines.training.speakers import PROMPT_MINUTES, SpeechSources, Spoken, Take, join, plan_prompts
 from pipelines.training.speech import SpeechError, load_speech, manifest, phone_rows, summarise, write_speech
 
@@ -368,7 +372,8 @@ def test_texts_and_voices_of_a_source_exist() -> None:
     known = {*texts._COMMON, *texts.MESSAGES}
     assert set(speakers.ESPEAK_VOICES.values()) | set(speakers.KOKORO_TEXTS.values()) <= known
     assert set(speakers.KOKORO_TEXTS) == set(voices.KOKORO_LANGUAGES)
-    assert speakers.TAKES.keys() == speech.SHARES.keys() and sum(speech.SHARES.values()) == pytest.approx(1)
+    assert speakers.TAKES.keys() == speech.SHARES.keys()
+    assert sum(share for share in speech.SHARES.values() if share < math.inf) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
@@ -377,8 +382,154 @@ def test_texts_and_voices_of_a_source_exist() -> None:
 )
 def test_prompts_without_a_header_are_known_by_their_suffix(tmp_path, name, content, seconds):
     (tmp_path / name).write_bytes(content)
-    waveform = speakers._decode(tmp_path / name)
+    waveform = speakers.decode(tmp_path / name)
     assert waveform.dtype == np.float32 and len(waveform) == pytest.approx(seconds * 16_000, abs=32)
     (tmp_path / name).write_bytes(b"")
     with pytest.raises(AudioError, match=name):
-        speakers._decode(tmp_path / name)
+        speakers.decode(tmp_path / name)
+
+
+# --- recordings that were collected ---
+
+
+def collect(folder: Path, **kinds: str) -> Path:
+    """A folder of recordings, 4 s each: a tone in the last 12 frames of every second; ``kinds`` by name."""
+    on = np.tile(np.arange(SAMPLE_RATE) >= 13 * SAMPLES_PER_FRAME, 4)
+    tone = 0.5 * on * np.sin(2 * np.pi * 220 * np.arange(4 * SAMPLE_RATE) / SAMPLE_RATE)
+    rows = []
+    for name, kind in kinds.items():
+        place = "beds" if kind in BEDS else "wav"
+        write_sound(folder / place / f"{name}.wav", tone)
+        row = {"name": name, "file": f"{place}/{name}.wav", "kind": kind, "language": name[:2], "licence": "CC0 1.0"}
+        rows.append(row | {"speaker": f"speaker of {name}"})
+    (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def write_sound(path: Path, waveform: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, waveform, SAMPLE_RATE, subtype="PCM_16")
+
+
+class Reader(Listener):
+    """With an aligner, too: one phone where the sound is loud. It counts what it is given."""
+
+    aligned = 0
+
+    def segments(self, waveform: np.ndarray) -> list[tuple[str, float, float]]:
+        Reader.aligned += 1
+        return [("m", k + 0.52, k + 1.0) for k in range(4)]
+
+
+@pytest.fixture
+def reader(monkeypatch: pytest.MonkeyPatch) -> type[Reader]:
+    monkeypatch.setattr(speech, "PhoneReader", Reader)
+    monkeypatch.setattr(Reader, "aligned", 0)
+    return Reader
+
+
+def test_recordings_are_all_taken_but_beds(tmp_path: Path, reader: type[Reader]) -> None:
+    folder = collect(tmp_path / "in", en_b="read", en_a="command", nl_a="read", en_c="sung", rain="noise")
+    write_speech(tmp_path / "out", SpeechSources((folder,)), 0.01, 0, ("recorded",))
+    found = list(load_speech(tmp_path / "out"))
+    assert [item.name for item in found] == [f"recorded-{name}" for name in ("en_b", "en_a", "nl_a", "en_c")]
+    assert [item.language for item in found] == ["en", "en", "nl", "en"]
+    assert found[0].voice == "speaker of en_b" and found[0].rows.shape == (100, 3)
+    loud = np.abs(found[0].waveform).reshape(-1, SAMPLES_PER_FRAME).max(1) > 0.1
+    assert np.array_equal(found[0].visemes == VISEME_INDEX["PP"], loud) and np.array_equal(found[1].visemes == 1, loud)
+    assert all((item.visemes == speech.UNKNOWN).all() for item in found[2:]) and reader.aligned == 2
+
+
+def test_recordings_are_gone_on_with_and_damage_is_one_line(
+    tmp_path: Path, reader: type[Reader], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = collect(tmp_path / "in", en_a="read", en_b="read", en_c="read")
+    (folder / "wav" / "en_b.wav").write_bytes(b"no sound")
+    (folder / "wav" / "en_c.wav").unlink()
+    sources = SpeechSources((folder,))
+    with caplog.at_level(logging.INFO):
+        write_speech(tmp_path / "out", sources, 1, 0, ("recorded",))
+    (damaged,) = [line for line in caplog.messages if "en_b" in line]
+    assert "\n" not in damaged and sum("en_c" in line for line in caplog.messages) == 1
+    assert [row["name"] for row in manifest(tmp_path / "out")] == ["recorded-en_a"]
+    collect(folder, en_a="read", en_b="read")  # repaired
+    write_speech(tmp_path / "out", sources, 1, 0, ("recorded",))
+    assert [row["name"] for row in manifest(tmp_path / "out")] == ["recorded-en_a", "recorded-en_b"]
+    assert reader.aligned == 2  # each of them once
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("{", "line 2 is no JSON"),
+        ("[]", "line 2 is no row"),
+        ('{"name": "a", "file": "a.wav"}', "no text 'kind'"),
+        ('{"name": "b", "file": "a.wav", "kind": "read", "speaker": 3}', "no text 'speaker'"),
+        ('{"name": "../b", "file": "a.wav", "kind": "read"}', "cannot be the name of a file"),
+        ('{"name": "en_a", "file": "a.wav", "kind": "read"}', "listed twice"),
+    ],
+)
+def test_a_faulty_manifest_of_recordings_is_one_clear_line(tmp_path: Path, line: str, says: str) -> None:
+    folder = collect(tmp_path, en_a="read")
+    with (folder / "manifest.jsonl").open("a") as file:
+        file.write(line)
+    with pytest.raises(RecordingsError, match=says) as caught:
+        read_recordings([folder])
+    assert "\n" not in str(caught.value)
+
+
+def test_without_a_manifest_there_are_no_recordings(tmp_path: Path) -> None:
+    with pytest.raises(RecordingsError, match=r"manifest\.jsonl cannot be read"):
+        read_recordings([tmp_path])
+    with pytest.raises(TeacherError, match="--recordings"):
+        speakers.TAKES["recorded"](SpeechSources(), PhoneReader(), 0)
+
+
+def test_beds_are_read_by_kind(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = collect(tmp_path / "in", rain="noise", crowd="babble", tune="music", en_a="read", lost="noise")
+    text = (
+        (folder / "manifest.jsonl").read_text().replace('"kind": "babble"', '"kind": "noise", "style": "babble of 3"')
+    )
+    (folder / "manifest.jsonl").write_text(text)
+    (folder / "beds" / "lost.wav").write_bytes(b"no sound")
+    tunes = tmp_path / "tunes"
+    write_sound(tunes / "deep" / "one.wav", np.full(SAMPLE_RATE, 0.25))
+    (tunes / "two.g722").write_bytes(bytes(8000))
+    (tunes / "INFO").write_text("no sound")
+    beds = load_beds([folder, tunes])
+    assert [len(beds.of(kind)) for kind in ("noise", "babble", "music")] == [1, 1, 3]
+    assert "lost.wav" in caplog.text and "INFO" not in caplog.text
+    assert beds.music[1].dtype == np.int16 and np.all(np.abs(beds.music[1] - 0.25 * 32767) <= 1)
+
+
+def test_folders_without_beds_say_so(tmp_path: Path) -> None:
+    for folder in (tmp_path / "nowhere", collect(tmp_path, en_a="read")):
+        with pytest.raises(RecordingsError, match="no noise, babble or music"):
+            load_beds([folder])
+    folder = collect(tmp_path / "lost", rain="noise")
+    (folder / "beds" / "rain.wav").unlink()
+    with pytest.raises(RecordingsError, match="can be read"):
+        load_beds([folder])
+
+
+def test_posteriors_of_phones_fold_to_those_of_visemes() -> None:
+    fold = viseme_fold(["<blank>", "m", "aɪ", "tʃ", "ʔ", "ɑ"])
+    heard = np.array([0.1, 0.2, 0.5, 0.1, 0.0, 0.1], np.float32) @ fold
+    wanted = {"PP": 0.2, "aa": 0.3 + 0.1, "I": 0.2, "CH": 0.1}
+    assert fold.shape == (6, 15) and heard == pytest.approx([wanted.get(name, 0.0) for name in VISEMES])
+
+
+def test_what_was_heard_last_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[int] = []
+
+    def listen(_: PhoneReader, waveform: np.ndarray) -> np.ndarray:
+        heard.append(len(waveform))
+        return np.zeros((2, 3), np.float32)
+
+    monkeypatch.setattr(PhoneReader, "_listen", listen)
+    reader = PhoneReader()
+    reader.log_probabilities(np.zeros(5, np.float32))[:] = 9  # what is given out is the caller's
+    assert not reader.log_probabilities(np.zeros(5, np.float32)).any()
+    reader.log_probabilities(np.ones(5, np.float32))
+    reader.log_probabilities(np.zeros(5, np.float32))
+    assert heard == [5, 5, 5]

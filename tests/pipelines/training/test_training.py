@@ -15,11 +15,13 @@ import torch
 from typer.testing import CliRunner
 
 from contracts import EMOTIONS, SAMPLES_PER_FRAME
-from encoders.audio.lite import LiteConfig
-from encoders.audio.network import ARTICULATION_CHANNELS
+from encoders.audio.augmentation import Beds, augment
+from encoders.audio.lesson import SETTLING, Lesson, Speech, _excerpt, _odds
+from encoders.audio.lesson import TrainConfig as EncoderTrainConfig
+from encoders.audio.lesson import batches as stretches
+from encoders.audio.network import ARTICULATION_CHANNELS, LiteConfig
 from encoders.audio.teachers import Phonetics
-from encoders.audio.train import SETTLING, Lesson, Speech, _excerpt, augment, log_mel, train_encoder
-from encoders.audio.train import TrainConfig as EncoderTrainConfig
+from encoders.audio.train import Heads, log_mel, train_encoder
 from encoders.audio.wav2vec import load_lite, loudness
 from moda.motion.layout import LIPS, POSE, lip_gap
 from moda.motion.templates import express
@@ -43,8 +45,9 @@ from moda.train import (
 from pipelines.cli.main import app
 from pipelines.training import corpus as corpora
 from pipelines.training.corpus import load_corpus, retake, speaker_weights, split
+from pipelines.training.ears import by_speaker
+from pipelines.training.resume import Resume
 from pipelines.training.sets import CorpusError, check_sets, part
-from pipelines.training.train import Resume, by_speaker
 
 
 @pytest.fixture
@@ -217,6 +220,7 @@ def test_folds_keep_a_speaker_together_and_want_two(corpus: Path) -> None:
 
 def test_a_retake_keeps_sound_and_motion_together(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(corpora, "augment", lambda sound, _: sound)
+    monkeypatch.setattr(corpora, "another_voice", lambda sound, _: (sound, 0.0))
     clip = load_corpus(corpus)[0]
     time = (np.arange(len(clip.waveform)) + 0.5) / SAMPLES_PER_FRAME - 0.5  # the middle of frame k is at k
     clip = replace(clip, waveform=time.astype(np.float32), valid=np.arange(len(clip)) < 60)
@@ -338,14 +342,65 @@ def lesson_of(frames: int) -> Lesson:
         rng.normal(-5, 1, (frames, 191)).astype(np.float16), np.ones((frames, 4), np.float32), 1.0,
     )  # fmt: skip
     phonetics = Phonetics.fit(rng.normal(-5, 1, (400, 191)).astype(np.float32), ["<blank>"] + ["b"] * 190)
-    return Lesson([item], [item], phonetics, rest=np.full(ARTICULATION_CHANNELS, -2, np.float32))
+    return Lesson([item], [], [item], phonetics, rest=np.full(ARTICULATION_CHANNELS, -2, np.float32))
+
+
+def test_beds_lie_under_what_is_trained_on_and_only_then() -> None:
+    """A tone as a bed stands out of some excerpts, and of none without beds; alone, nobody speaks."""
+    lesson, tone = lesson_of(60), np.sin(2 * np.pi * 3210 * np.arange(64_000) / 16_000).astype(np.float32)
+    config = EncoderTrainConfig(steps=1, batch=40, frames=50)
+
+    def drawn(beds: Beds, **change: float) -> dict:
+        return next(stretches(replace(lesson, beds=beds), replace(config, **change), 0))
+
+    def toned(batch: dict) -> int:
+        spectra = np.abs(np.fft.rfft(batch["waveform"].numpy()))
+        at = 3210 * config.frames * SAMPLES_PER_FRAME // 16_000
+        return int((spectra[:, at] > 8 * np.median(spectra[:, at - 200 : at + 200], axis=1)).sum())
+
+    assert 2 < toned(drawn(Beds(noise=[tone]))) < 25 and toned(drawn(Beds())) == 0
+    nobody = drawn(Beds(noise=[tone]), nobody=1.0)
+    assert toned(nobody) > 30 and (nobody["visemes"] == 0).all() and (nobody["articulation"] == -2).all()
+    assert drawn(Beds(), nobody=1.0)["visemes"].max() > 0  # there is nothing else to hear
+
+
+def test_footage_and_speech_without_pictures_have_their_shares() -> None:
+    footage = lesson_of(60)
+    short = replace(footage.footage[0], weight=0.001)
+    both = replace(footage, speech=[short, replace(short, weight=0.003)])
+    assert np.allclose(_odds(both, 0.6), [0.4, 0.15, 0.45])
+    assert np.allclose(_odds(footage, 0.6), [1.0]) and np.allclose(_odds(replace(both, footage=[]), 0.6), [0.25, 0.75])
+
+
+def test_the_recogniser_is_asked_for_phones_in_english_and_for_mouth_shapes_elsewhere() -> None:
+    """Two phones of one shape exchanged: a fault in English, none elsewhere; one of another shape is one everywhere."""
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    names = ["<blank>", "b", "p", "s"] + ["<none>"] * 187
+    heads = Heads(LiteConfig.large(), Phonetics.fit(rng.normal(-5, 1, (400, 191)).astype(np.float32), names))
+    hidden = torch.zeros(1, 3, LiteConfig.large().hidden)
+    torch.nn.init.zeros_(heads.phones.weight)
+    with torch.no_grad():
+        heads.phones.bias.copy_(torch.full((191,), -12.0))
+        heads.phones.bias[1] = 0
+    teacher = {name: torch.full((1, 3, 191), -12.0) for name in "bps"}
+    for column, name in enumerate("bps", 1):
+        teacher[name][..., column] = 0
+    lost = {
+        (name, english): heads.losses(hidden, wanted, torch.tensor([english]), 0.3)
+        for name, wanted in teacher.items() for english in (True, False)
+    }  # fmt: skip
+    assert lost["b", True]["phones"] < 1e-3 < 5 < lost["p", True]["phones"] and lost["p", True]["shapes"] == 0
+    assert lost["p", False]["shapes"] < 1e-2 < 1 < lost["s", False]["shapes"] and lost["s", False]["phones"] == 0
+    nothing = heads.losses(hidden, torch.full((1, 3, 191), np.nan), torch.tensor([True]), 0.3)
+    assert all(value == 0 for value in nothing.values())
 
 
 def test_a_mouth_rests_where_a_recording_has_ended() -> None:
     lesson, config = lesson_of(60), EncoderTrainConfig(frames=50, quiet=1.0)
     sides = set()
     for seed in range(20):
-        drawn = _excerpt(lesson.speech[0], config, lesson.rest, np.random.default_rng(seed))
+        drawn = _excerpt(lesson.footage[0], config, lesson, np.random.default_rng(seed))
         silent = drawn["visemes"] == 0
         assert silent.any() and not silent.all()
         sides.add((bool(silent[0]), bool(silent[-1])))
