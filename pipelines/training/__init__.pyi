@@ -21,4 +21,5 @@ from .train import Phonetics as Phonetics
 from .train import fit_encoder as fit_encoder
 from .train import fit_motion as fit_motion
 from .train import teacher_features as teacher_features
+from .train import teacher_labels as teacher_labels
 from .train import train_teacher as train_teacher

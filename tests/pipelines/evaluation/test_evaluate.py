@@ -24,7 +24,9 @@ from moda.network.model import MMDiT
 from pipelines.cli.evaluate import tables, write
 from pipelines.evaluation import baselines, metrics
 from pipelines.evaluation import evaluate as evaluation
-from pipelines.evaluation.evaluate import ClipScore, Report, compare, real_ranges, summarise
+from pipelines.evaluation.evaluate import real_ranges
+from pipelines.evaluation.report import Report
+from pipelines.evaluation.scores import ClipScore, compare, summarise
 from pipelines.training.corpus import Clip
 from pipelines.training.sets import CorpusError
 from pipelines.training.tcn import TcnConfig
@@ -116,7 +118,8 @@ def test_openings_are_matched_one_to_one() -> None:
     assert metrics.opening_f1(real, peaks(20, 50, 80), EVERYWHERE) == pytest.approx(6 / 7)  # one missed
     assert metrics.opening_f1(real, peaks(23, 50, 80, 110), EVERYWHERE) == pytest.approx(6 / 8)  # one too late
     assert metrics.opening_f1(peaks(20), peaks(18, 22), EVERYWHERE) == pytest.approx(2 / 3)  # two for one
-    assert metrics.opening_f1(real, 0.2 * real, EVERYWHERE) == 0  # .04 OC is no opening
+    assert metrics.opening_f1(real, 0.1 * real, EVERYWHERE) == 0  # .02 OC is no opening
+    assert metrics.opening_f1(real, 0.2 * real, EVERYWHERE) == 1  # .04 OC is one
 
 
 def test_amplitude_and_speed_are_ratios() -> None:
