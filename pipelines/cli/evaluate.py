@@ -136,11 +136,12 @@ def evaluate(
             corpora, listener or EMBEDDED_ENCODER, generator or EMBEDDED_MOTION, config, part, samples, baselines,
             beside=former, noise=noise, work=work, progress=tell,
         )  # fmt: skip
-    for name, one in {"": report, **report.by_set()}.items():
+    for name, one in {"": report, **report.by("set")}.items():
         for table in tables(one, name):
             Console().print(table)
-    for table in (_groups(report), _people(report)):
-        Console().print(table)
+    for table in (groups_table(report), people_table(report)):
+        if table.row_count:
+            Console().print(table)
     if out is not None:
         write(report, out)
 
@@ -186,6 +187,9 @@ def _table(report: Report, title: str, columns: dict[str, str]) -> Table:
             table.add_row(system, *(_cell(name, figures.get(name), places.get(name, "")) for name in columns))
     if columns.keys() & report.ranges.keys():
         table.add_row("real, 10 to 90 %", *("{:.1f} to {:.1f}".format(*report.ranges[name]) for name in columns))
+    if columns.keys() & report.counts.keys():
+        counts = (report.counts.get(name) for name in columns)
+        table.add_row("counted", *(f"{count[0]} of {count[1]} speakers" if count else "none" for count in counts))
     rest = {f"pause {length} gap": real for length, real in report.rest.get("", {}).items()}
     if columns.keys() & rest.keys():
         cells = (f"{rest[name].low:.3f} to {rest[name].high:.3f}" if name in rest else "" for name in columns)
@@ -234,7 +238,7 @@ def _fall(report: Report) -> Table:
     return table
 
 
-def _groups(report: Report) -> Table:
+def groups_table(report: Report) -> Table:
     """What is shown, by set, language and sex."""
     from rich.table import Table
 
@@ -245,12 +249,13 @@ def _groups(report: Report) -> Table:
     for kind in GROUPS:
         for name, one in report.by(kind).items():
             figures = one.summary[SHOWN]
-            cells = (_cell(figure, figures[figure], alone=one.speakers < FEW) for figure in OF_GROUPS)
-            table.add_row(f"{kind} {name}", str(one.speakers), str(len(one.clips)), *cells)
+            cells = (_cell(figure, figures.get(figure), alone=one.speakers < FEW) for figure in OF_GROUPS)
+            known = "not known" if name == "?" else name
+            table.add_row(f"{kind} {known}", str(one.speakers), str(len(one.clips)), *cells)
     return table
 
 
-def _people(report: Report) -> Table:
+def people_table(report: Report) -> Table:
     """How all the people of the footage rest in pauses."""
     from rich.table import Table
 
@@ -269,7 +274,7 @@ def write(report: Report, out: Path) -> None:
     from pipelines.evaluation import GROUPS
 
     content = _content(report)
-    if sets := report.by_set():
+    if sets := report.by("set"):
         content["sets"] = {name: _content(one) for name, one in sets.items()}
     content["groups"] = {kind: {name: _content(one) for name, one in report.by(kind).items()} for kind in GROUPS[1:]}
     content["all people in pauses"] = {
@@ -284,7 +289,7 @@ def _content(report: Report) -> dict[str, Any]:
     content: dict[str, Any] = {
         "part": report.part, "clips": len(report.clips), "speakers": report.speakers,
         "seconds": report.seconds, "samples": report.samples, "systems": _numbers(report.summary),
-        "real 10 to 90 %": report.ranges, "pauses in the real 25 to 75 %": report.places,
+        "real 10 to 90 %": report.ranges, "counted": report.counts, "pauses in the real 25 to 75 %": report.places,
     }  # fmt: skip
     if report.beside:
         content["less those beside"] = _numbers(report.beside)
@@ -310,4 +315,4 @@ def _cell(name: str, estimate: Estimate | None, place: str = "", alone: bool = F
     digits = 1 if name in ONE_DIGIT else 3 if name in THREE_DIGITS else 2
     mean, low, high = (f"{value:.{digits}f}" for value in estimate)
     mean = f"{mean} {place}".rstrip()
-    return mean if alone else f"{mean}\n[dim]{low} {high}[/]"
+    return mean if alone or not math.isfinite(estimate.low) else f"{mean}\n[dim]{low} {high}[/]"

@@ -89,7 +89,9 @@ class Systems:
         """What each makes of the sound of a clip: [S, T, 70]."""
         recording = Recording(clip, self.own.listener)
         drawn, shown = self.own.draw(recording, self.samples)
-        found = {ONE: drawn, SHOWN: shown, f"mean of {self.samples}": drawn.mean(0, keepdims=True)}
+        found = {ONE: drawn, SHOWN: shown}
+        if self.samples > 1:
+            found[f"mean of {self.samples}"] = drawn.mean(0, keepdims=True)
         if self.beside is not None:
             other = Recording(clip, self.beside.listener)
             found[BESIDE], found[BESIDE_SHOWN] = self.beside.draw(other, self.samples)

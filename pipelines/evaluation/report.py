@@ -70,9 +70,6 @@ class Report:
         rest = {"": self.rest[name]} if kind == "set" and name in self.rest else self.rest
         return replace(self, scores=of(self.scores), noisy=of(self.noisy), rest=rest)
 
-    def by_set(self) -> dict[str, Report]:
-        return self.by("set")
-
     def figures(self, system: str) -> dict[str, Figure]:
         """Figures of a system that are no means over clips."""
         scores = self.scores[system]
@@ -85,6 +82,12 @@ class Report:
             system: summarise(scores) | {name: figure.estimate() for name, figure in self.figures(system).items()}
             for system, scores in self.scores.items()
         }
+
+    @cached_property
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """How many pauses or ends of clips each figure of rest is of, and of how many speakers; none without one."""
+        owners = {name: figure.owners for name, figure in rest_figures(self.scores.get(REAL, [])).items()}
+        return {name: (len(of), len(set(of))) for name, of in owners.items() if of}
 
     @cached_property
     def places(self) -> dict[str, dict[str, str]]:

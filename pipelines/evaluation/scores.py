@@ -59,13 +59,14 @@ class Figure:
     statistic: Statistic
 
     def estimate(self, rounds: int = ROUNDS) -> Estimate:
-        """NaN where there is no item, or where the statistic has no value."""
+        """NaN where there is no item, or where the statistic has no value; of one speaker, there is no interval."""
         if not self.owners:
             return Estimate(*[float("nan")] * 3)
         speakers, owner = np.unique(self.owners, return_inverse=True)
-        with np.errstate(invalid="ignore", divide="ignore"):  # a set in which nothing varies has no correlation
-            (centre,) = self.statistic(np.ones((1, len(owner))))
-            drawn = self.statistic(draws(len(speakers), rounds)[:, owner].astype(np.float64))
+        (centre,) = self.statistic(np.ones((1, len(owner))))
+        if len(speakers) < 2:
+            return Estimate(float(centre), float("nan"), float("nan"))
+        drawn = self.statistic(draws(len(speakers), rounds)[:, owner].astype(np.float64))
         return Estimate(float(centre), *interval(drawn))
 
     def __sub__(self, other: Figure) -> Figure:
@@ -118,7 +119,8 @@ def pearson(first: Values, second: Values) -> Statistic:
         mean_x, mean_y = share @ x, share @ y
         variance_x, variance_y = share @ x**2 - mean_x**2, share @ y**2 - mean_y**2
         varies = (variance_x > 1e-12) & (variance_y > 1e-12)
-        return np.where(varies, (share @ (x * y) - mean_x * mean_y) / np.sqrt(variance_x * variance_y), np.nan)
+        spread = np.sqrt(np.where(varies, variance_x * variance_y, np.nan))
+        return (share @ (x * y) - mean_x * mean_y) / spread
 
     return statistic
 
