@@ -32,7 +32,7 @@ from pipelines.evaluation.effort import distances, gap_figures, rounding, roundi
 from pipelines.evaluation.metrics import POSE, clip_figures, life, sample_figures
 from pipelines.evaluation.noise import under_noise
 from pipelines.evaluation.report import Report
-from pipelines.evaluation.rest import real_rest, silence
+from pipelines.evaluation.rest import RealRest, real_rest, silence
 from pipelines.evaluation.scores import (
     BESIDE,
     BESIDE_SHOWN,
@@ -135,9 +135,13 @@ def evaluate_sets(
     return Report(part, samples, scores, ranges, _rest(parts.train + parts.tune + parts.test), noise, noisy)
 
 
-def _rest(clips: list[Clip]) -> dict[str, dict]:
-    names = sorted({clip.set for clip in clips})
-    return {"": real_rest(clips)} | {name: real_rest([clip for clip in clips if clip.set == name]) for name in names}
+def _rest(clips: list[Clip]) -> dict[str, dict[str, RealRest]]:
+    """How people rest: "" for all of them, and by set where there are several."""
+    sets = sorted({clip.set for clip in clips})
+    found = {"": real_rest(clips)}
+    if len(sets) > 1:
+        found |= {name: real_rest([clip for clip in clips if clip.set == name]) for name in sets}
+    return found
 
 
 def label_vowels(clips: list[Clip], work: Path, progress: Progress) -> dict[str, np.ndarray]:
