@@ -1,6 +1,6 @@
 """What each choice in the motion generator is worth: variants trained alike, judged on the tuning speakers.
 
-    python bench/ablation.py SET OUT [--encoder FILE] [--steps N] [--samples N] [--only NAME]...
+    python bench/ablation.py SET... OUT [--encoder FILE] [--steps N] [--samples N] [--only NAME]...
 
 Differences to `lite` are taken clip by clip, with intervals bootstrapped over speakers. Weights are kept in OUT, and a
 variant that is there already is not trained again. The last rows sample the weights of `lite` otherwise.
@@ -25,7 +25,9 @@ from moda.flow.sampler import SamplerConfig
 from moda.network.checkpoint import load_checkpoint
 from moda.network.config import MODALITIES, ModelConfig, coarse_to_fine
 from moda.train import TrainConfig, train_motion
-from pipelines.evaluation.evaluate import ONE, Report, compare, evaluate_sets
+from pipelines.evaluation.evaluate import evaluate_sets
+from pipelines.evaluation.report import Report
+from pipelines.evaluation.scores import ONE, compare
 from pipelines.training.corpus import load_corpus, split
 from pipelines.training.resume import Resume
 from pipelines.training.train import motion_examples
@@ -49,7 +51,7 @@ FIGURES = ("gap r", "closure AUC", "closure recall", "gap CRPS", "amplitude x", 
 
 
 def main(
-    corpus: Path, out: Path, encoder: Path = EMBEDDED, steps: int = 1000, samples: int = 4,
+    corpora: list[Path], out: Path, encoder: Path = EMBEDDED, steps: int = 1000, samples: int = 4,
     only: Annotated[list[str] | None, typer.Option()] = None,
 ) -> None:  # fmt: skip
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -59,13 +61,13 @@ def main(
 
     def judge(name: str, weights: Path, config: SamplerConfig) -> None:
         begun = time.perf_counter()
-        report = evaluate_sets([corpus], encoder, weights, config, "tune", samples, with_baselines=False)
+        report = evaluate_sets(corpora, encoder, weights, config, "tune", samples, with_baselines=False)
         reports[name] = report, time.perf_counter() - begun
 
     chosen = [name for name in NETWORKS if not only or name in only or name == "lite"]
     missing = [name for name in chosen if not _weights(out, name).is_file()]
     if missing:
-        training, tuning, _ = split(load_corpus(corpus))
+        training, tuning, _ = split(load_corpus(*corpora))
         listener = AudioEncoder.embedded(path=encoder)
         examples, watched = motion_examples(training, listener, 0), motion_examples(tuning, listener)
         settings = TrainConfig(steps=steps, precision=torch.bfloat16)

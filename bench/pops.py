@@ -1,11 +1,11 @@
 """Does anything appear at once? Sweeps of single channels in steps of 1/40, through the picture at rest.
 
-    python bench/pops.py SET PORTRAIT... [--count 3] [--size 512]
+    python bench/pops.py SET... --portraits PORTRAIT... [--count 3] [--size 512]
 
-SET is a motion set, whose 1st and 99th percentiles are the range of each channel; PORTRAIT pictures or folders of
-them. A layer that is switched on, or a patch that jumps, shows as one step that changes the picture by more than the
-others: the greatest over the median of the steps that change it at all. Besides single channels, the mouth opens, and
-both eyes shut and glance. Steps that change the mean pixel by less than VISIBLE are all one.
+The 1st and 99th percentiles of the motion sets are the range of each channel; PORTRAIT pictures or folders of them. A
+layer that is switched on, or a patch that jumps, shows as one step that changes the picture by more than the others:
+the greatest over the median of the steps that change it at all. Besides single channels, the mouth opens, and both eyes
+shut and glance. Steps that change the mean pixel by less than VISIBLE are all one.
 """
 
 from __future__ import annotations
@@ -94,12 +94,12 @@ def sweep(prepared: MeshPortrait, name: str, direction: Array, low: float, high:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("corpus", type=Path)
-    parser.add_argument("portraits", type=Path, nargs="+")
+    parser.add_argument("sets", type=Path, nargs="+")
+    parser.add_argument("--portraits", type=Path, nargs="+", required=True)
     parser.add_argument("--count", type=int, default=3)
     parser.add_argument("--size", type=int, default=512)
     arguments = parser.parse_args()
-    walks = directions(np.concatenate([clip.motion[clip.valid] for clip in load_corpus(arguments.corpus)]))
+    walks = directions(np.concatenate([clip.motion[clip.valid] for clip in load_corpus(*arguments.sets)]))
     walks = {name: walk for name, walk in walks.items() if walk[2] - walk[1] > 1e-4}  # what motion sets never move
     figures = []
     for portrait, face in faces(arguments.portraits, arguments.count, spotless=True).items():

@@ -1,6 +1,6 @@
 """What the renderer costs the mouth: motion sampled, drawn, encoded as a video and tracked again.
 
-    python bench/rendered.py SET PORTRAIT... [--part tune] [--clips 4] [--seconds 5]
+    python bench/rendered.py SET... --portraits PORTRAIT... [--part tune] [--clips 4] [--seconds 5]
 
 The longest clips of held-out speakers, one each, are spoken by every portrait; the mouth is compared with the real
 person's, once as commanded and once as it is tracked in the video, by the figures of pipelines/evaluation/metrics.py.
@@ -55,8 +55,8 @@ def film(head: TalkingHead, face: SourceFace, motion: Array, size: int) -> Array
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("corpus", type=Path)
-    parser.add_argument("portraits", type=Path, nargs="+")
+    parser.add_argument("sets", type=Path, nargs="+")
+    parser.add_argument("--portraits", type=Path, nargs="+", required=True)
     parser.add_argument("--part", choices=("tune", "test"), default="tune")
     parser.add_argument("--clips", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=5.0, help="of each clip")
@@ -66,7 +66,7 @@ def main() -> None:
     head = TalkingHead()
     faces = {path.stem: encode_face(path) for path in arguments.portraits}
     rows: list[tuple[dict[str, float], dict[str, float]]] = []
-    for clip in longest(getattr(split(load_corpus(arguments.corpus)), arguments.part), arguments.clips):
+    for clip in longest(getattr(split(load_corpus(*arguments.sets)), arguments.part), arguments.clips):
         frames = min(len(clip), round(arguments.seconds * FPS))
         waveform = clip.waveform[: frames * SAMPLES_PER_FRAME]
         speech = speech_frames(waveform)

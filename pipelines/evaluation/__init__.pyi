@@ -1,6 +1,10 @@
-from .evaluate import FRONT_END as FRONT_END
-from .evaluate import REAL as REAL
-from .evaluate import Estimate as Estimate
-from .evaluate import Report as Report
-from .evaluate import compare as compare
 from .evaluate import evaluate_sets as evaluate_sets
+from .report import FALL as FALL
+from .report import FEW as FEW
+from .report import GROUPS as GROUPS
+from .report import Report as Report
+from .scores import FRONT_END as FRONT_END
+from .scores import REAL as REAL
+from .scores import SHOWN as SHOWN
+from .scores import Estimate as Estimate
+from .scores import compare as compare

@@ -1,11 +1,12 @@
-"""How well motion follows speech and how well the head lives, on speakers held out of training.
+"""How well motion follows speech, how lips rest, and how well the head lives, on speakers held out of training.
 
-    moda evaluate SET... [--part tune] [--samples 16] [--json FILE]
+    moda evaluate SET... [--part tune] [--samples 16] [--noise 10] [--beside FOLDER] [--json FILE]
 
 Every clip of four seconds or more is sampled, neutral, and compared with the person's own motion: as the generator
 draws it, and with the lips brought together in pauses and on bilabials as `moda talk` does (moda/motion/closures.py),
-where the people of the footage often hold them apart. Figures (pipelines/evaluation/metrics.py) are taken per clip, of
-each sample and averaged over samples, then averaged over clips; intervals are bootstrapped over speakers. The baselines
+where the people of the footage often hold them apart. Figures of a clip (pipelines/evaluation/metrics.py, effort.py)
+are taken of each sample and averaged over samples, then averaged over clips; those of pauses and of speakers (rest.py,
+effort.py) are of all samples. Intervals are bootstrapped over speakers. The baselines
 (pipelines/evaluation/baselines.py) are fitted on the training speakers of the same set, in the same run.
 """
 
@@ -14,121 +15,150 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from contracts import FPS, Conditions, EmotionKey, EmotionTimeline
-from encoders.audio import AudioEncoder, TeacherError, speech_frames
+from encoders.audio import UNKNOWN, AudioEncoder, PhoneReader, TeacherError, speech_frames
 from moda.flow import SamplerConfig, sample
-from moda.motion import MotionSpace, close_lips
+from moda.motion import MotionSpace, close_lips, lip_gap
 from moda.network import MMDiT, load_checkpoint
 from pipelines.evaluation import baselines
 from pipelines.evaluation.baselines import Predictor, Recording
+from pipelines.evaluation.effort import distances, gap_figures, rounding, rounding_followed
 from pipelines.evaluation.metrics import POSE, clip_figures, life, sample_figures
-from pipelines.training import JUDGED, Clip, CorpusError, Progress, TcnConfig, load_corpus, split
+from pipelines.evaluation.noise import under_noise
+from pipelines.evaluation.report import Report
+from pipelines.evaluation.rest import RealRest, real_rest, silence
+from pipelines.evaluation.scores import (
+    BESIDE,
+    BESIDE_SHOWN,
+    FRONT_END,
+    ONE,
+    REAL,
+    SHOWN,
+    ClipScore,
+    Take,
+    mean_figures,
+)
+from pipelines.training import JUDGED, Clip, CorpusError, Progress, TcnConfig, load_corpus, split, teacher_labels
 
 log = logging.getLogger(__name__)
 
 LONG = 240  # frames, 9.6 s: in shorter clips people have no time to turn or to blink
 ENOUGH = 10  # long clips; where there are fewer, shorter ones count too
 NEUTRAL = EmotionTimeline((EmotionKey(0.0, "neutral"),))
-ONE, SHOWN, REAL = "moda", "moda, as shown", "real"
-FRONT_END = "TCN, encoder"  # the baseline that hears what the generator hears
-
-
-class Estimate(NamedTuple):
-    mean: float
-    low: float  # 95 % interval
-    high: float
 
 
 @dataclass(frozen=True)
-class ClipScore:
-    speaker: str
-    figures: dict[str, float]
-    set: str = ""
-    seconds: float = 0.0
+class Generator:
+    listener: AudioEncoder
+    model: MMDiT
+    space: MotionSpace
+    config: SamplerConfig
+
+    @classmethod
+    def load(cls, encoder: Path, motion: Path, config: SamplerConfig) -> Generator:
+        """Raises EncoderError, WeightsError."""
+        return cls(AudioEncoder.embedded(path=encoder), *load_checkpoint(motion), config)
+
+    def draw(self, recording: Recording, samples: int) -> tuple[np.ndarray, np.ndarray]:
+        """Samples [S, T, 70] as drawn and as shown, seeds 0 to S - 1."""
+        conditions = Conditions([recording.tokens], torch.from_numpy(recording.clip.identity), NEUTRAL)
+        chances = (torch.Generator().manual_seed(seed) for seed in range(samples))
+        drawn = [
+            torch.cat(list(sample(self.model, self.space, conditions, self.config, chance))).numpy()
+            for chance in chances
+        ]
+        return np.stack(drawn), np.stack([close_lips(motion, *recording.cues) for motion in drawn])
 
 
 @dataclass(frozen=True)
-class Report:
-    """What one run found."""
+class Systems:
+    """All that are judged."""
 
-    part: str
+    own: Generator
+    beside: Generator | None
+    predictors: dict[str, Predictor]
     samples: int
-    scores: dict[str, list[ClipScore]]
-    """By system; clips in the same order everywhere."""
-    ranges: dict[str, tuple[float, float]]
-    """10th and 90th percentile of head motion and blinks in the footage that is not judged."""
 
-    @property
-    def clips(self) -> list[ClipScore]:
-        """Of any system: whose, of which set and how long."""
-        return next(iter(self.scores.values()))
-
-    @property
-    def seconds(self) -> float:
-        return sum(clip.seconds for clip in self.clips)
-
-    def by_set(self) -> dict[str, Report]:
-        """The same of each set alone, where there are several; none of one that has no clip."""
-        names = sorted({clip.set for clip in self.clips})
-        parts = {
-            name: {system: [score for score in scores if score.set == name] for system, scores in self.scores.items()}
-            for name in names
-        }
-        return {name: replace(self, scores=scores) for name, scores in parts.items()} if len(names) > 1 else {}
-
-    @cached_property
-    def summary(self) -> dict[str, dict[str, Estimate]]:
-        """By system and figure."""
-        return {system: summarise(scores) for system, scores in self.scores.items()}
+    def motions(self, clip: Clip) -> dict[str, np.ndarray]:
+        """What each makes of the sound of a clip: [S, T, 70]."""
+        recording = Recording(clip, self.own.listener)
+        drawn, shown = self.own.draw(recording, self.samples)
+        found = {ONE: drawn, SHOWN: shown}
+        if self.samples > 1:
+            found[f"mean of {self.samples}"] = drawn.mean(0, keepdims=True)
+        if self.beside is not None:
+            other = Recording(clip, self.beside.listener)
+            found[BESIDE], found[BESIDE_SHOWN] = self.beside.draw(other, self.samples)
+        return found | {name: predict(recording)[None] for name, predict in self.predictors.items()}
 
 
 def evaluate_sets(
     corpora: Sequence[Path], encoder: Path, motion: Path, config: SamplerConfig, part: str = "test", samples: int = 16,
-    with_baselines: bool = True, tcn: TcnConfig | None = None, progress: Progress = lambda what, done, total: None,
+    with_baselines: bool = True, tcn: TcnConfig | None = None, beside: tuple[Path, Path] | None = None,
+    noise: float | None = None, work: Path = Path("runs"), progress: Progress = lambda what, done, total: None,
 ) -> Report:  # fmt: skip
-    """Judge the weights in `encoder` and `motion` on the speakers of one part. Raises CorpusError, EncoderError,
-    WeightsError; a baseline that lacks its packages is left out, and logged."""
+    """Judge the weights in `encoder` and `motion` on the speakers of one part, `beside` another encoder and motion
+    generator, and under pink noise that the speech is `noise` dB louder than. Labels of vowels are kept in `work`.
+    Raises CorpusError, EncoderError, WeightsError; what lacks its packages is left out, and logged."""
     progress("reading the sets", 0, 0)
     parts = split(load_corpus(*corpora, progress=partial(progress, "reading the sets")))
     judged = [clip for clip in getattr(parts, part) if len(clip) >= JUDGED]
     if not judged:
         raise CorpusError(f"no {part} speaker has a clip of four seconds; add more speakers, or longer videos")
-    listener = AudioEncoder.embedded(path=encoder)
-    model, space = load_checkpoint(motion)
-    training = [Recording(clip, listener) for clip in parts.train]
-    systems = _systems(training, with_baselines, tcn or TcnConfig(), progress)
+    own = Generator.load(encoder, motion, config)
+    training = [Recording(clip, own.listener) for clip in parts.train]
+    systems = Systems(
+        own, beside and Generator.load(*beside, config),
+        _predictors(training, with_baselines, tcn or TcnConfig(), progress), samples,
+    )  # fmt: skip
+    visemes = label_vowels(judged, work, progress)
     ranges = real_ranges([clip for clip in [*parts.train, *parts.tune] if clip not in judged])
     scores: dict[str, list[ClipScore]] = {}
-
-    def note(system: str, clip: Clip, figures: dict[str, float]) -> None:
-        scores.setdefault(system, []).append(ClipScore(clip.speaker, figures, clip.set, len(clip) / FPS))
-
+    noisy: dict[str, list[ClipScore]] = {}
     ends = np.cumsum([len(clip) for clip in judged])  # clips differ in length, and take as long
     for number, clip in enumerate(judged, 1):
         progress(f"sampling the clips: {number} of {len(judged)}", int(ends[number - 1]) - len(clip), int(ends[-1]))
         log.info("clip %d of %d, %.0f s", number, len(judged), len(clip) / FPS)
-        recording = Recording(clip, listener)
-        drawn = _draw(recording, model, space, config, samples)
-        shown = np.stack([close_lips(motion, *recording.cues) for motion in drawn])
-        predicted = {ONE: drawn, SHOWN: shown, f"mean of {samples}": drawn.mean(0, keepdims=True)}
-        predicted |= {name: system(recording)[None] for name, system in systems.items()}
-        for name, motions in predicted.items():
-            figures = _judge(clip, motions)
-            if name == ONE:
-                figures |= _mean([_alive(motion, ranges) for motion in motions])
-            note(name, clip, figures)
-        note(REAL, clip, _alive(clip.motion, ranges))
-    return Report(part, samples, scores, ranges)
+        judge = Judge(clip, visemes.get(clip.name, np.full(len(clip), UNKNOWN)), ranges)
+        for name, motions in systems.motions(clip).items():
+            scores.setdefault(name, []).append(judge.score(motions, alive=name in (ONE, BESIDE)))
+        scores.setdefault(REAL, []).append(judge.real())
+        if noise is not None:
+            for name, motions in systems.motions(replace(clip, waveform=under_noise(clip, noise))).items():
+                noisy.setdefault(name, []).append(judge.score(motions))
+    return Report(part, samples, scores, ranges, _rest(parts.train + parts.tune + parts.test), noise, noisy)
 
 
-def _systems(
+def _rest(clips: list[Clip]) -> dict[str, dict[str, RealRest]]:
+    """How people rest: "" for all of them, and by set where there are several."""
+    sets = sorted({clip.set for clip in clips})
+    found = {"": real_rest(clips)}
+    if len(sets) > 1:
+        found |= {name: real_rest([clip for clip in clips if clip.set == name]) for name in sets}
+    return found
+
+
+def label_vowels(clips: list[Clip], work: Path, progress: Progress) -> dict[str, np.ndarray]:
+    """Visemes [T] of the English clips by name, read off the sound by a phone recogniser; none without its packages."""
+    reader, labels = PhoneReader(), {}
+    english = [clip for clip in clips if clip.language == "en"]
+    for done, clip in enumerate(english):
+        progress("reading phones off the sound", done, len(english))
+        try:
+            labels[clip.name], _ = teacher_labels(clip, reader, work)
+        except TeacherError as error:
+            log.warning("without the rounding of vowels: %s", error)
+            return {}
+    return labels
+
+
+def _predictors(
     training: list[Recording], with_baselines: bool, config: TcnConfig, progress: Progress
 ) -> dict[str, Predictor]:
     systems = {"encoder": baselines.articulation(training)}
@@ -155,20 +185,42 @@ def _systems(
     return systems
 
 
-def _draw(
-    recording: Recording, model: MMDiT, space: MotionSpace, config: SamplerConfig, samples: int
-) -> np.ndarray:  # fmt: skip
-    """Samples [S, T, 70], seeds 0 to S - 1."""
-    conditions = Conditions([recording.tokens], torch.from_numpy(recording.clip.identity), NEUTRAL)
-    chances = (torch.Generator().manual_seed(seed) for seed in range(samples))
-    return np.stack([torch.cat(list(sample(model, space, conditions, config, chance))).numpy() for chance in chances])
+class Judge:
+    """What the motions of every system are held against in one clip: the same for all."""
 
+    def __init__(self, clip: Clip, visemes: np.ndarray, ranges: dict[str, tuple[float, float]]) -> None:
+        """visemes [T] of the sound, or UNKNOWN; ranges of :func:`real_ranges`."""
+        self.clip, self.visemes, self.ranges = clip, visemes, ranges
+        self.speech, self.silent, self.gap = speech_frames(clip.waveform), silence(clip), lip_gap(clip.motion)
 
-def _judge(clip: Clip, motions: np.ndarray) -> dict[str, float]:
-    """Figures of one clip from the motions [S, T, 70] that a system has for it."""
-    speech = speech_frames(clip.waveform)
-    each = [clip_figures(clip.motion, motion, speech, clip.valid) for motion in motions]
-    return _mean(each) | sample_figures(clip.motion, motions, clip.valid)
+    def score(self, motions: np.ndarray, alive: bool = False) -> ClipScore:
+        """Of the motions [S, T, 70] that a system has for the clip; of its head and eyes too where they are alive."""
+        figures = mean_figures([self._figures(motion) for motion in motions])
+        figures |= sample_figures(self.clip.motion, motions, self.clip.valid)
+        if alive:
+            figures |= mean_figures([_alive(motion, self.ranges) for motion in motions])
+        return self._score(figures, lip_gap(motions))
+
+    def real(self) -> ClipScore:
+        """Of the person: what is judged without a partner."""
+        clip = self.clip
+        figures = gap_figures(self.gap, self.speech, clip.valid) | rounding(clip.motion, self.visemes, clip.valid)
+        return self._score(figures | _alive(clip.motion, self.ranges), self.gap[None])
+
+    def _figures(self, motion: np.ndarray) -> dict[str, float]:
+        clip, gap = self.clip, lip_gap(motion)
+        return (
+            clip_figures(clip.motion, motion, self.speech, clip.valid)
+            | gap_figures(gap, self.speech, clip.valid)
+            | distances(self.gap, gap, clip.valid)
+            | rounding(motion, self.visemes, clip.valid)
+            | rounding_followed(clip.motion, motion, self.visemes, clip.valid)
+        )
+
+    def _score(self, figures: dict[str, float], gap: np.ndarray) -> ClipScore:
+        clip = self.clip
+        take = Take(gap, self.gap, clip.valid, self.silent)
+        return ClipScore(clip.speaker, figures, clip.set, len(clip) / FPS, clip.language, clip.sex, take)
 
 
 def real_ranges(clips: list[Clip]) -> dict[str, tuple[float, float]]:
@@ -191,38 +243,3 @@ def _alive(motion: np.ndarray, ranges: dict[str, tuple[float, float]]) -> dict[s
     figures = life(motion)
     inside = {f"{name} inside": float(low <= figures[name] <= high) for name, (low, high) in ranges.items()}
     return figures | (inside if len(motion) >= LONG else dict.fromkeys(inside, float("nan")))
-
-
-def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
-    """Mean of each figure over the rows that have it."""
-    table = np.array([list(row.values()) for row in rows])
-    counts = np.isfinite(table).sum(0)
-    sums = np.nansum(table, axis=0)
-    return {name: float(sums[i] / counts[i]) if counts[i] else float("nan") for i, name in enumerate(rows[0])}
-
-
-def summarise(scores: list[ClipScore], rounds: int = 2000) -> dict[str, Estimate]:
-    """Mean over clips and 95 % interval of each figure; whole speakers are drawn with replacement."""
-    rng = np.random.default_rng(0)  # the same draws for every system
-    names, speakers = list(scores[0].figures), sorted({score.speaker for score in scores})
-    table = np.array([list(score.figures.values()) for score in scores])  # [clips, figures]
-    own = np.array([[score.speaker == speaker for score in scores] for speaker in speakers], np.float64)
-    sums, counts = own @ np.nan_to_num(table), own @ np.isfinite(table)  # [speakers, figures]
-    times = rng.multinomial(len(speakers), np.full(len(speakers), 1 / len(speakers)), rounds)
-    with np.errstate(invalid="ignore"):  # a figure that no clip has is 0 / 0
-        centre, means = sums.sum(0) / counts.sum(0), (times @ sums) / (times @ counts)
-    found = {}
-    for i, name in enumerate(names):
-        drawn = means[np.isfinite(means[:, i]), i]
-        low, high = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else (np.nan, np.nan)
-        found[name] = Estimate(float(centre[i]), float(low), float(high))
-    return found
-
-
-def compare(scores: list[ClipScore], others: list[ClipScore]) -> dict[str, Estimate]:
-    """Difference of two systems in the figures that both have, clip by clip, with its interval."""
-    differences = [
-        ClipScore(a.speaker, {name: a.figures[name] - b.figures[name] for name in a.figures if name in b.figures})
-        for a, b in zip(scores, others, strict=True)
-    ]
-    return summarise(differences)

@@ -121,8 +121,8 @@ def closures(real: np.ndarray, found: np.ndarray, inside: np.ndarray) -> tuple[f
     one is right on the same terms. A mouth that never opens has both at 1: read them with the AUC and the amplitude.
     """
     real_shut, found_shut = real < SHUT, found < SHUT
-    recall = _share_met(_runs(real_shut & inside), found_shut)
-    precision = _share_met(_runs(found_shut & inside), real_shut)
+    recall = _share_met(runs(real_shut & inside), found_shut)
+    precision = _share_met(runs(found_shut & inside), real_shut)
     if np.isnan(recall):
         return recall, precision, float("nan")
     if np.isnan(precision):
@@ -130,7 +130,7 @@ def closures(real: np.ndarray, found: np.ndarray, inside: np.ndarray) -> tuple[f
     return recall, precision, _ratio(2 * recall * precision, recall + precision, empty=0.0)
 
 
-def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
+def runs(flags: np.ndarray) -> list[tuple[int, int]]:
     """Stretches of True in bool [T]: [begin, end)."""
     edges = np.flatnonzero(np.diff(np.pad(flags, 1).astype(np.int8)))
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))

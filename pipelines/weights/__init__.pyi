@@ -5,7 +5,9 @@ from .catalogue import published as published
 from .models import Models as Models
 from .models import load_models as load_models
 from .models import load_renderer as load_renderer
+from .names import ENCODER as ENCODER
 from .names import LITE as LITE
+from .names import MOTION as MOTION
 from .names import PUBLISHED as PUBLISHED
 from .names import RANDOM as RANDOM
 from .names import WEIGHTS as WEIGHTS

@@ -28,6 +28,15 @@ def test_speech_is_what_is_loud_with_its_short_dips() -> None:
         assert np.array_equal(np.flatnonzero(speech_frames(level * sound)), np.arange(50, 150))
 
 
+def test_quiet_of_as_many_frames_as_are_asked_for_is_a_pause() -> None:
+    quiet = np.r_[40:47, 80:88]
+    loud = np.repeat(np.where(np.isin(np.arange(150), quiet), 0.001, 0.1), SAMPLES_PER_FRAME)
+    sound = loud * np.random.default_rng(0).standard_normal(len(loud))
+    assert np.array_equal(np.flatnonzero(~speech_frames(sound, dip=8)), np.arange(80, 88))
+    assert np.array_equal(np.flatnonzero(~speech_frames(sound, dip=7)), quiet)
+    assert speech_frames(sound).all()
+
+
 def test_targets_follow_voice_level_and_pitch() -> None:
     hertz, level = np.repeat([120.0, 240.0], 50), np.repeat([1.0, 0.1, 0.0, 1.0], 25)
     for gain in (1.0, 0.02):

@@ -193,6 +193,7 @@ def test_drive_refuses_a_bad_video(inputs, outputs, video, says):
         ["app", "--concurrency", "1000000"],
         ["batch", "jobs.csv", "-o", "out", "--workers", "1000000"],
         ["evaluate", "set", "--samples", "1000000000"],
+        ["evaluate", "set", "--noise", "nan"],
         ["train", "motion", "set", "-o", "m.safetensors", "--steps", "1000000000000"],
         ["train", "speech", "-o", "folder", "--minutes", "nan"],
     ],

@@ -14,17 +14,21 @@ from scipy.special import erf
 from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from encoders.audio.network import LiteConfig, LiteEncoder
 from encoders.audio.teachers import Segment, TeacherError
+from encoders.audio.visemes import VISEME_INDEX
 from encoders.audio.wav2vec import AudioEncoder, loudness, save_lite
 from moda.flow.sampler import SamplerConfig
 from moda.motion.layout import LOWER_LIP_Y
 from moda.motion.space import MotionSpace
-from moda.network.checkpoint import save_checkpoint
+from moda.network.checkpoint import load_checkpoint, save_checkpoint
 from moda.network.config import ModelConfig
 from moda.network.model import MMDiT
-from pipelines.cli.evaluate import tables, write
+from pipelines.cli.evaluate import groups_table, people_table, tables, write
 from pipelines.evaluation import baselines, metrics
 from pipelines.evaluation import evaluate as evaluation
-from pipelines.evaluation.evaluate import ClipScore, Report, compare, real_ranges, summarise
+from pipelines.evaluation.evaluate import real_ranges
+from pipelines.evaluation.report import Report
+from pipelines.evaluation.rest import RealRest
+from pipelines.evaluation.scores import ClipScore, Take, compare, summarise
 from pipelines.training.corpus import Clip
 from pipelines.training.sets import CorpusError
 from pipelines.training.tcn import TcnConfig
@@ -116,7 +120,8 @@ def test_openings_are_matched_one_to_one() -> None:
     assert metrics.opening_f1(real, peaks(20, 50, 80), EVERYWHERE) == pytest.approx(6 / 7)  # one missed
     assert metrics.opening_f1(real, peaks(23, 50, 80, 110), EVERYWHERE) == pytest.approx(6 / 8)  # one too late
     assert metrics.opening_f1(peaks(20), peaks(18, 22), EVERYWHERE) == pytest.approx(2 / 3)  # two for one
-    assert metrics.opening_f1(real, 0.2 * real, EVERYWHERE) == 0  # .04 OC is no opening
+    assert metrics.opening_f1(real, 0.1 * real, EVERYWHERE) == 0  # .02 OC is no opening
+    assert metrics.opening_f1(real, 0.2 * real, EVERYWHERE) == 1  # .04 OC is one
 
 
 def test_amplitude_and_speed_are_ratios() -> None:
@@ -295,18 +300,20 @@ def weights(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "encoder.safetensors", tmp_path / "motion.safetensors"
 
 
+def missing(*_: object) -> None:
+    raise TeacherError("hama is not installed")
+
+
 def test_a_run_judges_one_part_and_goes_without_the_phone_reader(
     recordings: list[baselines.Recording], weights: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    def missing(*_: object) -> None:
-        raise TeacherError("hama is not installed")
-
     named = {2: "speaker18", 0: "speaker20", 3: "speaker20", 1: "speaker21"}  # tune, train, train, test
     clips = [Clip(**{**vars(recordings[i].clip), "speaker": speaker}) for i, speaker in named.items()]
     monkeypatch.setattr(evaluation, "load_corpus", lambda *_folders, **_: clips)
     monkeypatch.setattr(baselines, "viseme_rules", missing)
     monkeypatch.setattr(baselines, "tcn_from_phones", missing)
+    monkeypatch.setattr(evaluation, "teacher_labels", missing)
     quick = TcnConfig(steps=2, batch=2, channels=8)
     told: list[tuple[str, int, int]] = []
     report = evaluation.evaluate_sets(
@@ -326,6 +333,9 @@ def test_a_run_judges_one_part_and_goes_without_the_phone_reader(
     }
     assert set(report.scores) == systems
     assert "without viseme rules: hama is not installed" in caplog.text
+    assert "without the rounding of vowels: hama is not installed" in caplog.text
+    assert np.isnan(report.summary["moda"]["width on vowels r"].mean)
+    assert report.beside == {} and report.fall == {}
     assert {score.speaker for scores in report.scores.values() for score in scores} == {"speaker18"}
     assert report.scores["moda"][0].figures["lips diversity"] > 0.01, "samples differ"
     assert "lips diversity" not in report.scores["ridge"][0].figures
@@ -333,6 +343,54 @@ def test_a_run_judges_one_part_and_goes_without_the_phone_reader(
     with pytest.raises(CorpusError, match="test speaker"):
         monkeypatch.setattr(evaluation, "JUDGED", 1000)
         evaluation.evaluate_sets([Path("set")], *weights, SamplerConfig())
+
+
+def test_another_generator_and_noise_are_judged_on_the_same_clips(
+    recordings: list[baselines.Recording], weights: tuple[Path, Path], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    named = {2: "speaker18", 3: "speaker20", 4: "speaker21"}  # tune, train, test
+    clips = [
+        Clip(**{**vars(recordings[i].clip), "speaker": speaker, "set": "s", "language": "en" if i == 2 else "pt"})
+        for i, speaker in named.items()
+    ]
+    asked: list[str] = []
+
+    def labels(clip: Clip, _reader: object, work: Path) -> tuple[np.ndarray, np.ndarray]:
+        asked.append(clip.name)
+        assert work == tmp_path
+        return np.resize(np.repeat([VISEME_INDEX["O"], VISEME_INDEX["I"]], 10), len(clip)), np.zeros((len(clip), 1))
+
+    monkeypatch.setattr(evaluation, "load_corpus", lambda *_folders, **_: clips)
+    monkeypatch.setattr(evaluation, "teacher_labels", labels)
+
+    def run(beside: tuple[Path, Path], part: str = "tune") -> Report:
+        return evaluation.evaluate_sets(
+            [Path("set")], *weights, SamplerConfig(), part, 2, with_baselines=False, beside=beside, noise=5.0,
+            work=tmp_path,
+        )  # fmt: skip
+
+    same = run(weights)
+    assert asked == ["2"] and np.isfinite(same.summary["moda"]["width of rounded"].mean)
+    known = [one.mean for one in same.beside["moda"].values() if np.isfinite(one.mean)]
+    assert len(known) > 30 and not any(known), "the same weights and seeds"
+    assert set(same.fall) == {"moda", "moda, as shown", "mean of 2", "beside", "beside, as shown", "encoder"}
+    assert same.fall["moda"] == same.fall["beside"]
+    clean, noisy = (scores["encoder"][0].figures["gap r"] for scores in (same.scores, same.noisy))
+    assert same.fall["encoder"]["gap r"].mean == pytest.approx(clean - noisy) and clean != noisy
+    assert set(same.rest) == {""}, "one set"
+
+    network, space = load_checkpoint(weights[1])
+    torch.manual_seed(1)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    save_checkpoint(tmp_path / "other.safetensors", network, space, {})
+    other = run((weights[0], tmp_path / "other.safetensors"))
+    for name in ("gap r", "gap p95", "amplitude of speakers x"):
+        ours, theirs = (other.summary[system][name].mean for system in ("moda", "beside"))
+        assert other.beside["moda"][name].mean == pytest.approx(ours - theirs) and ours != theirs, name
+    run(weights, "test")
+    assert asked == ["2", "2"], "phones are read off English alone"
 
 
 def test_ranges_come_from_long_clips_and_large_faces(recordings: list[baselines.Recording]) -> None:
@@ -353,7 +411,7 @@ def test_tables_and_json_say_the_same(tmp_path: Path) -> None:
     ranges = {name: (1.0, 2.5) for name in ("pitch std", "yaw std", "roll std", "blinks/min")}
     ours, theirs = ([replace(clip, set="one", seconds=45.0) for clip in scores] for scores in (ours, theirs))
     report = Report("tune", 16, {"moda": ours, "TCN, encoder": theirs}, ranges)
-    assert report.by_set() == {}
+    assert report.by("set") == {}
     mouth, head, against = tables(report)
     assert "2 clips, 2 tune speakers, 1.5 min, 16 samples" in str(mouth.title)
     assert [list(column.cells)[:2] for column in mouth.columns][:2] == [
@@ -372,13 +430,78 @@ def test_tables_and_json_say_the_same(tmp_path: Path) -> None:
 def test_several_sets_are_reported_together_and_one_by_one(tmp_path: Path) -> None:
     clips = [ClipScore("a", {"gap r": 0.2}, "one", 10.0), ClipScore("b", {"gap r": 0.6}, "two", 30.0)]
     report = Report("test", 2, {"moda": clips, "ridge": clips}, {})
-    assert {name: one.summary["moda"]["gap r"].mean for name, one in report.by_set().items()} == {
+    assert {name: one.summary["moda"]["gap r"].mean for name, one in report.by("set").items()} == {
         "one": 0.2,
         "two": 0.6,
     }
-    (mouth,) = tables(report.by_set()["two"], "two")
+    (mouth,) = tables(report.by("set")["two"], "two")
     assert str(mouth.title).startswith("two: 1 clips, 1 test speakers, 0.5 min, 2 samples")
     write(report, tmp_path / "figures.json")
     stored = json.loads((tmp_path / "figures.json").read_text())
     assert stored["systems"]["moda"]["gap r"][0] == pytest.approx(0.4) and stored["seconds"] == 40
     assert stored["sets"]["one"]["systems"]["ridge"]["gap r"][0] == 0.2 and stored["sets"]["two"]["seconds"] == 30
+
+
+def lips_of(speaker: str, pause: float, **facts: str) -> ClipScore:
+    """Four seconds in which a pause of .6 s is spent with one gap."""
+    silent = np.zeros(100, bool)
+    silent[40:55] = True
+    gap = np.where(silent, pause, 0.2 + 0.1 * np.sin(np.arange(100)))
+    take = Take(gap[None], gap, np.ones(100, bool), silent)
+    return ClipScore(speaker, {"gap r": pause}, seconds=4.0, take=take, **facts)
+
+
+REST = {
+    "": {"0.5 to 1 s": RealRest(9, 4, 0.5, 0.05, 0.03, 0.07)},
+    "one": {"0.5 to 1 s": RealRest(6, 3, 0.5, 0.15, 0.12, 0.18)},
+}
+
+
+def test_pauses_are_held_against_those_of_all_people_or_of_the_set(tmp_path: Path) -> None:
+    clips = [lips_of("a", 0.04, set="one"), lips_of("b", 0.04, set="two"), lips_of("c", 0.16, set="two")]
+    report = Report("test", 1, {"moda": clips, "real": clips}, {}, REST)
+    table = next(table for table in tables(report) if str(table.title).startswith("Median gap"))
+    assert list(table.columns[0].cells) == ["moda", "real", "counted", "all people, 25 to 75 %"]
+    assert list(table.columns[2].cells) == [
+        "0.040 inside\n[dim]0.040 0.160[/]", "0.040 inside\n[dim]0.040 0.160[/]", "3 of 3 speakers",
+        "0.030 to 0.070",
+    ]  # fmt: skip
+    assert report.by("set")["one"].places["moda"] == {"pause 0.5 to 1 s gap": "below"}
+    write(report, tmp_path / "figures.json")
+    stored = json.loads((tmp_path / "figures.json").read_text())
+    assert stored["pauses in the real 25 to 75 %"]["moda"] == {"pause 0.5 to 1 s gap": "inside"}
+    assert stored["sets"]["one"]["pauses in the real 25 to 75 %"]["real"] == {"pause 0.5 to 1 s gap": "below"}
+    assert stored["all people in pauses"]["one"]["0.5 to 1 s"]["high"] == 0.18
+    assert "amplitude of speakers x" not in stored["systems"]["real"], "people are not held against themselves"
+    people = people_table(report)
+    assert [list(column.cells)[1] for column in people.columns] == [
+        "one", "0.5 to 1 s", "6", "3", "0.50", "0.150", "0.120 to 0.180"
+    ]  # fmt: skip
+
+
+def test_small_groups_have_no_interval(tmp_path: Path) -> None:
+    clips = [lips_of(f"{i}", 0.1 * i, set="one", language="en" if i < 5 else "pt", sex="f") for i in range(8)]
+    report = Report("test", 1, {"moda, as shown": clips}, {})
+    table = groups_table(report)
+    assert [list(column.cells) for column in table.columns][:4] == [
+        ["language en", "language pt"], ["5", "3"], ["5", "3"], ["0.20\n[dim]0.08 0.32[/]", "0.60"]
+    ]  # fmt: skip
+    write(report, tmp_path / "figures.json")
+    groups = json.loads((tmp_path / "figures.json").read_text())["groups"]
+    assert groups["language"]["pt"]["systems"]["moda, as shown"]["gap r"][0] == pytest.approx(0.6)
+    assert groups["sex"] == {}
+
+
+def test_differences_and_noise_have_tables_and_are_stored(tmp_path: Path) -> None:
+    ours, theirs, noisy = ([lips_of(f"{i}", gap) for i in range(3)] for gap in (0.06, 0.02, 0.01))
+    report = Report("test", 1, {"moda": ours, "beside": theirs}, {}, noise=10.0, noisy={"moda": noisy})
+    *_, beside, fall = tables(report)
+    assert ("Mouth opening: r", "0.04\n[dim]0.04 0.04[/]") in zip(*(c.cells for c in beside.columns), strict=True)
+    rows = dict(zip(*(column.cells for column in beside.columns), strict=True))
+    assert rows["Median gap there: 0.5 to 1 s"] == "0.040\n[dim]0.040 0.040[/]"
+    assert [list(column.cells) for column in fall.columns][:2] == [["moda"], ["0.05\n[dim]0.05 0.05[/]"]]
+    assert "10 dB" in str(fall.title)
+    write(report, tmp_path / "figures.json")
+    stored = json.loads((tmp_path / "figures.json").read_text())
+    assert stored["less those beside"]["moda"]["gap r"] == pytest.approx([0.04] * 3)
+    assert stored["lost under noise"] == {"dB": 10.0, "systems": {"moda": {"gap r": pytest.approx([0.05] * 3)}}}

@@ -178,6 +178,7 @@ def test_what_is_missing_is_said_at_once(tmp_path: Path) -> None:
         (["evaluate", "one"], "nobody is left to test on; add videos of other people"),
         (["evaluate", "one", "two", "--motion", "no.safetensors"], "`moda train motion` makes one"),
         (["evaluate", "one", "two", "--encoder", "no.safetensors"], "`moda train encoder` makes one"),
+        (["evaluate", "one", "two", "--beside", "one"], "no encoder.safetensors and no motion.safetensors in one"),
         (["train", "motion", "one", "-o", "m.safetensors"], "nobody is left to test on"),
         (["train", "motion", "one", "two", "-o", "m.safetensors", "--encoder", "no"], "`moda train encoder` makes one"),
     ],
