@@ -13,9 +13,11 @@ from scipy.stats import rankdata
 from contracts import FPS
 from moda.motion import EXPRESSION, LIPS, LONGEST, PITCH, ROLL, ROTATION, UPPER_LIDS, YAW, channel, find_blinks, lip_gap
 
-SHUT = 0.03  # OC, a fifth of a loud syllable
+SHUT = 0.03  # OC, a sixth of a loud syllable: tracked lips come closer on 65 % of spoken p, b, m and 24 % of the rest;
+# in the studio's footage 59 and 17 %, in that of phones 88 and 39 % (bench/closures.py, 135 clips of 66 speakers)
 CLOSURE_TOLERANCE = 1  # frames that a closure may be early or late
-OPENING = 0.03  # OC, prominence of a local maximum that counts as an opening: a fifth of a loud syllable
+OPENING = 0.03  # OC, prominence of a local maximum that counts as an opening: a sixth of a loud syllable; about 1.8 a
+# second of speech are found in the footage, where people speak 3 to 5 syllables a second
 OPENING_TOLERANCE = 2  # frames: from 80 ms on, viewers notice that sound and lips part (ITU-R BT.1359: 45 to 125 ms)
 MAX_LAG = 5  # frames
 
