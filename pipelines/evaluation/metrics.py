@@ -1,7 +1,7 @@
 """Figures that compare two motions of one recording, and those that judge a set of samples. Numbers in, numbers out.
 
-Mouth opening is the inner-lip gap in OC, y(v13) - y(v14). A figure without meaning on a clip (no
-closure in it, a channel that never moves) is NaN and does not count.
+Mouth opening is the inner-lip gap in OC, y(v13) - y(v14). A figure without meaning on a clip (no closure in it, a
+channel that never moves) is NaN and does not count.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from scipy.stats import rankdata
 from contracts import FPS
 from moda.motion import EXPRESSION, LIPS, LONGEST, PITCH, ROLL, ROTATION, UPPER_LIDS, YAW, channel, find_blinks, lip_gap
 
-SHUT = 0.03  # OC, a fifth of a loud syllable
+SHUT = 0.03  # OC, a sixth of a loud syllable: tracked lips come closer on 65 % of spoken p, b, m and 24 % of the rest;
+# in studio footage 59 and 17 %, in phone videos 88 and 39 % (bench/closures.py, 135 clips of 66 speakers)
 CLOSURE_TOLERANCE = 1  # frames that a closure may be early or late
-OPENING = 0.03  # OC, prominence of a local maximum that counts as an opening: a fifth of a loud syllable
+OPENING = 0.03  # OC, prominence of a local maximum that counts as an opening: a sixth of a loud syllable; about 1.8 a
+# second of speech are found in the footage, where people speak 3 to 5 syllables a second
 OPENING_TOLERANCE = 2  # frames: from 80 ms on, viewers notice that sound and lips part (ITU-R BT.1359: 45 to 125 ms)
 MAX_LAG = 5  # frames
 
