@@ -107,6 +107,7 @@ class AudioFeatures:
 
     hidden: torch.Tensor  # [T, L, D] hidden states of the L chosen encoder layers
     visemes: torch.Tensor | None = None  # [T, 15] soft viseme posteriors (sum 1), for encoders with that head
+    prosody: torch.Tensor | None = None  # [T, 9] encoders.audio.prosody.TOLD, for encoders with that head
     articulation: torch.Tensor | None = None  # [T, 34] standardised: 11 mouth keypoints x 3, inner-lip gap
     fps: int = FPS
 

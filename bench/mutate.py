@@ -35,7 +35,8 @@ from PIL import Image
 from contracts import ModaError, Motion
 from encoders.audio.lite import LiteConfig
 from encoders.audio.media import load_audio, sound_remarks
-from encoders.audio.wav2vec import LiteEncoder, load_lite, save_lite
+from encoders.audio.network import LiteEncoder
+from encoders.audio.wav2vec import load_lite, save_lite
 from encoders.face.image import load_image
 from encoders.face.track import track_video
 from moda.motion.saved import load_motion, save_motion

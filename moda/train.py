@@ -41,6 +41,7 @@ class Example:
     tokens: Tensor  # [T, A] audio tokens
     motion: Tensor  # [T, 70] in units
     valid: Tensor  # bool [T]: the face was seen
+    resting: Tensor  # bool [T]: silence put before or behind, of which the mouth alone is known
     identity: Tensor  # [63]
     emotion: Tensor  # [T, 9] weights over the emotions that the face shows
     steady: bool  # the head pose is good enough to learn from
@@ -78,7 +79,7 @@ class Batch:
 
 def lite_space(examples: list[Example]) -> MotionSpace:
     """Statistics of the training motion, made left-right symmetric, and the noise that each channel starts from."""
-    motion = torch.cat([example.motion[example.valid] for example in examples])
+    motion = torch.cat([example.motion[example.valid & ~example.resting] for example in examples])
     motion = torch.cat([motion, mirror(motion)])
     noise = torch.ones(MOTION_DIM)
     noise[: CHEEKS.stop] = 0.25  # about what the sound foretells of the mouth: as much as is left open
@@ -246,6 +247,7 @@ def _window(example: Example, window: int, settings: TrainConfig, rng: np.random
         torch.cat([track[part], track[-1:].expand(missing, -1)]).float() for track in (example.tokens, example.motion)
     )
     valid = nn.functional.pad(example.valid[part], (0, missing)).float()
+    resting = nn.functional.pad(example.resting[part], (0, missing))
     if rng.random() < 0.5:
         motion = mirror(motion)
     emotion = example.emotion[part].mean(0)
@@ -260,6 +262,7 @@ def _window(example: Example, window: int, settings: TrainConfig, rng: np.random
     known = settings.overlap if rng.random() < 0.7 else 0
     weight = valid[:, None].expand(-1, MOTION_DIM).clone()
     weight[:known] = 0.0  # given, not predicted
+    weight[resting, CHEEKS.stop :] = 0.0
     if not example.steady:
         weight[:, POSE] = 0.0
     identity = example.identity + torch.from_numpy(rng.normal(0, 0.01, 63).astype(np.float32))

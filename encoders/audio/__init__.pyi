@@ -7,15 +7,20 @@ from .media import load_audio as load_audio
 from .media import probe_audio as probe_audio
 from .media import sound_delay as sound_delay
 from .media import sound_remarks as sound_remarks
+from .network import FrameAligned as FrameAligned
+from .prosody import levels as levels
+from .prosody import prosody_targets as prosody_targets
 from .prosody import speech_frames as speech_frames
 from .teachers import Espeak as Espeak
 from .teachers import PhoneReader as PhoneReader
+from .teachers import Phonetics as Phonetics
 from .teachers import Segment as Segment
 from .teachers import TeacherError as TeacherError
-from .teachers import viseme_fold as viseme_fold
+from .teachers import shape_members as shape_members
 from .tracks import AudioError as AudioError
 from .tracks import NoSound as NoSound
 from .train import UNKNOWN as UNKNOWN
+from .train import Lesson as Lesson
 from .train import Speech as Speech
 from .train import TrainConfig as TrainConfig
 from .train import log_mel as log_mel
@@ -26,5 +31,4 @@ from .visemes import frame_labels as frame_labels
 from .visemes import phone_visemes as phone_visemes
 from .wav2vec import EMBEDDED as EMBEDDED
 from .wav2vec import AudioEncoder as AudioEncoder
-from .wav2vec import FrameAligned as FrameAligned
 from .wav2vec import loudness as loudness

@@ -1,4 +1,4 @@
-"""What training does to speech: other speakers, rooms, microphones, lines, company. None of it moves the lips."""
+"""What training does to speech: other voices, rooms, microphones, lines, company. None of it moves the lips."""
 
 from __future__ import annotations
 
@@ -65,10 +65,7 @@ def _even(sound: np.ndarray) -> np.ndarray:
 
 
 def augment(sound: np.ndarray, rng: np.random.Generator, beds: Beds | None = None) -> np.ndarray:
-    """Another speaker, room, microphone, line, company and level. float32 [N] -> [N], unit loudness."""
-    if rng.random() < 0.3:
-        formants, pitch = rng.uniform(*TRACT, 2)
-        sound = revoice(sound, formants, pitch if rng.random() < 0.5 else 1.0)
+    """Room, microphone, line, company and level: none of them moves the lips. float32 [N] -> [N], unit loudness."""
     size = len(sound)
     padded = next_fast_len(size + SAMPLE_RATE, real=True)  # a room's tail does not come round to the beginning
     hertz = np.fft.rfftfreq(padded, 1 / SAMPLE_RATE)
@@ -96,6 +93,16 @@ def _accompanied(sound: np.ndarray, hertz: np.ndarray, padded: int, rng: np.rand
         if rng.random() < odds and len(beds.of(kind)):
             sound = sound + beside(beds.draw(rng, size, (kind,)), level, rng.uniform(*BELOW))
     return sound
+
+
+def another_voice(sound: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    """Three in ten times speech [N] as if somebody else had said it, and the factor by which its pitch has moved."""
+    if rng.random() >= 0.3:
+        return sound, 1.0
+    formants, pitch = rng.uniform(*TRACT, 2).tolist()
+    if rng.random() < 0.5:
+        pitch = 1.0
+    return revoice(sound, formants, pitch), pitch
 
 
 def revoice(sound: np.ndarray, formants: float, pitch: float) -> np.ndarray:

@@ -28,6 +28,7 @@ class LiteConfig:
     heads: int = 4
     mlp: int = 1024
     positions: int = 31  # kernel of the positional convolution, in frames
+    prosody: bool = False  # a head that hears how something is said
 
     def __post_init__(self) -> None:
         convolutions = (self.conv_dim, self.conv_kernel, self.conv_stride)
@@ -38,8 +39,15 @@ class LiteConfig:
             numbers += part
         if not all(type(number) is int and 1 <= number <= WIDEST for number in numbers) or self.layers > DEEPEST:
             raise ValueError("a number is out of range")
+        if type(self.prosody) is not bool:
+            raise ValueError("whether it hears prosody is true or false")
         if math.prod(self.conv_stride) != SAMPLES_PER_FRAME or self.hidden % self.heads or self.hidden % GROUPS:
             raise ValueError("strides, widths and heads do not go together")
+
+    @classmethod
+    def large(cls) -> Self:
+        """What `moda train encoder` makes: about 8 M parameters."""
+        return cls(hidden=320, heads=5, layers=6, mlp=1280, prosody=True)
 
     @classmethod
     def from_json(cls, text: str) -> Self:

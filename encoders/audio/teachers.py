@@ -23,6 +23,9 @@ import numpy as np
 from contracts import ModaError
 from encoders.audio.visemes import VISEME_INDEX, VISEMES, phone_visemes
 
+#: Principal components of a phone recogniser's posteriors that a network hears.
+COMPONENTS = 40
+
 
 class TeacherError(ModaError):
     """A teacher that is not installed, or has nothing to read."""
@@ -121,17 +124,6 @@ class PhoneReader:
             )
 
 
-def viseme_fold(phones: list[str]) -> np.ndarray:
-    """What probability each phone lends to each viseme: float32 [phones, 15], so that posteriors [T, phones] times it
-    are those of visemes. A diphthong is split 60 : 40, as its time is; control symbols and silence are no viseme."""
-    fold = np.zeros((len(phones), len(VISEMES)), np.float32)
-    for row, phone in zip(fold, phones, strict=True):
-        visemes = () if phone.startswith("<") else phone_visemes(phone)  # <blank>, <wb>: no phones
-        for viseme, share in zip(visemes, (0.6, 0.4) if len(visemes) == 2 else (1.0,), strict=False):
-            row[VISEME_INDEX[viseme]] = share
-    return fold
-
-
 def import_teacher(name: str) -> Any:
     """A module of a package that only training needs. Raises TeacherError where it is not installed."""
     try:
@@ -139,6 +131,37 @@ def import_teacher(name: str) -> Any:
     except ImportError:
         package = name.partition(".")[0]
         raise TeacherError(f"{package} is not installed; pip install -r requirements-train.txt") from None
+
+
+@dataclass(frozen=True)
+class Phonetics:
+    """Principal components of a phone recogniser's log posteriors, as training speakers use them, and which class of
+    mouth shape each phone belongs to."""
+
+    centre: np.ndarray  # [191]
+    axes: np.ndarray  # [40, 191], each over the spread along it
+    members: np.ndarray  # [191, 16] 0 or 1: visemes, and what is none
+
+    @classmethod
+    def fit(cls, rows: np.ndarray, phones: list[str]) -> Phonetics:
+        """rows: [N, 191] of the phones that are named."""
+        centre = rows.mean(0)
+        _, _, axes = np.linalg.svd((rows - centre)[::4], full_matrices=False)
+        spread = ((rows - centre) @ axes[:COMPONENTS].T).std(0)
+        return cls(centre, axes[:COMPONENTS] / spread[:, None], shape_members(phones))
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """[T, 191] -> float32 [T, 40], standardised"""
+        return ((rows - self.centre) @ self.axes.T).astype(np.float32)
+
+
+def shape_members(phones: list[str]) -> np.ndarray:
+    """float32 [P, 16]: 1 where a phone has the viseme; what is no phone, a blank say, has the last column."""
+    members = np.zeros((len(phones), len(VISEMES) + 1), np.float32)
+    for row, phone in enumerate(phones):
+        visemes = () if phone.startswith("<") else phone_visemes(phone)
+        members[row, VISEME_INDEX[visemes[0]] if visemes else -1] = 1
+    return members
 
 
 @dataclass(frozen=True)

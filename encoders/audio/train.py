@@ -1,10 +1,11 @@
-"""Training of the embedded audio encoder: one network, four teachers, strong augmentation.
+"""Training of the embedded audio encoder: one network, five teachers, strong augmentation.
 
-* the real lips: the articulation head regresses the tracked mouth (speaker-normalised) of talking-head footage;
+* the real lips: the articulation head regresses the tracked mouth of footage, and rests where it is silent;
 * phone boundaries: the viseme head is trained on forced alignments of real speech and on synthesised speech;
-* a phone recogniser: the hidden states tell hama's phone posteriors;
+* how it is said: the prosody head tells voice, level and pitch of the clean sound;
+* a phone recogniser: the hidden states tell hama's phone posteriors, outside English only their mouth shapes;
 * log-mel: the convolutions regress the spectrogram, which a raw-waveform front end is otherwise slow to find.
-The last two heads are dropped after training.
+The heads of the last two are dropped after training. Half of the steps hear no more than LOOKAHEADS beyond a frame.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,27 +27,46 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
-from encoders.audio.augmentation import Beds, augment
+from encoders.audio.augmentation import Beds, another_voice, augment
 from encoders.audio.lite import LiteConfig
+from encoders.audio.network import ARTICULATION_CHANNELS, LiteEncoder
+from encoders.audio.prosody import HEARD
+from encoders.audio.teachers import Phonetics
 from encoders.audio.visemes import VISEMES
-from encoders.audio.wav2vec import ARTICULATION_CHANNELS, LiteEncoder, loudness, save_lite
+from encoders.audio.wav2vec import loudness, save_lite
 
 log = logging.getLogger(__name__)
 
 MELS, MELS_PER_FRAME = 40, 4  # a 100 Hz spectrogram
 PHONES = 191  # classes of the phone recogniser
 UNKNOWN = -1
+LOOKAHEADS = (2, 3, 4)  # frames, 80 to 160 ms
+SETTLING = 6  # frames after speech, or before it, in which nobody can say how far a mouth has come to rest
+SILENT = (0.0, 0.0, 0.0, np.nan)  # prosody where nobody speaks
 
 
 @dataclass(frozen=True)
 class Speech:
     """One recording and what is known of it; labels that are not known are UNKNOWN or NaN."""
 
-    waveform: np.ndarray  # float32 [640 T]
+    waveform: np.ndarray  # int16 [640 T]
     visemes: np.ndarray  # int [T], UNKNOWN where no aligner agreed
     articulation: np.ndarray  # float32 [T, 34] standardised, NaN where no face was seen
     phones: np.ndarray  # float16 [T, 191] log posteriors of a phone recogniser
+    prosody: np.ndarray  # float32 [T, 4] encoders.audio.prosody.prosody_targets
     weight: float  # how often it is drawn
+    english: bool = True  # the recogniser's own language: elsewhere it knows mouth shapes, but no phones
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What there is to learn from."""
+
+    speech: list[Speech]
+    heldout: list[Speech]
+    phonetics: Phonetics
+    rest: np.ndarray  # float32 [34], standardised: the articulation of a mouth at rest
+    beds: Beds | None = None  # to lie under the speech
 
 
 @dataclass(frozen=True)
@@ -57,35 +77,33 @@ class TrainConfig:
     learning_rate: float = 1.5e-3
     warmup: int = 100
     ema: float = 0.999
+    shape: LiteConfig = field(default_factory=LiteConfig.large)
+    quiet: float = 0.2  # share of the stretches that begin or end in silence
+    ahead: float = 0.5  # share of the steps that hear no further than LOOKAHEADS
+    foreign: float = 0.3  # weight of the recogniser's mouth shapes outside English
     checkpoint: int = 200
     seed: int = 0
     precision: torch.dtype = torch.float32  # of the network's arithmetic; parameters and losses stay float32
 
 
 def train_encoder(
-    speech: list[Speech], heldout: list[Speech], out: Path, config: TrainConfig,
-    keep: Callable[[dict], None], kept: dict | None = None, progress: Callable[[int], object] = lambda steps: None,
-    beds: Beds | None = None,
+    lesson: Lesson, out: Path, config: TrainConfig, keep: Callable[[dict], None], kept: dict | None = None,
+    progress: Callable[[int], object] = lambda steps: None,
 ) -> None:  # fmt: skip
-    """Train from scratch, on the CPU, with beds under the speech if there are any. At every checkpoint the weights so
-    far replace `out`, and `keep` is given all that a later call needs as `kept` to go on from there as if nothing had
-    happened. `progress` is told the steps done, after each."""
+    """Train from scratch, on the CPU. At every checkpoint the weights so far replace `out`, and `keep` is given all
+    that a later call needs as `kept` to go on from there as if nothing had happened. `progress` is told the steps
+    done, after each."""
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)  # parameter initialisation and dropout
-        _train(speech, heldout, out, config, keep, kept, progress, beds)
+        _train(lesson, out, config, keep, kept, progress)
 
 
 def _train(
-    speech: list[Speech], heldout: list[Speech], out: Path, config: TrainConfig,
-    keep: Callable[[dict], None], kept: dict | None, progress: Callable[[int], object], beds: Beds | None,
+    lesson: Lesson, out: Path, config: TrainConfig, keep: Callable[[dict], None], kept: dict | None,
+    progress: Callable[[int], object],
 ) -> None:  # fmt: skip
-    network = LiteEncoder(LiteConfig())
-    heads = nn.ModuleDict(
-        {
-            "mel": nn.Linear(network.config.conv_dim[-1], MELS * MELS_PER_FRAME),
-            "phones": nn.Linear(network.config.hidden, PHONES),
-        }
-    )
+    network = LiteEncoder(config.shape)
+    heads = Heads(config.shape, lesson.phonetics)
     average = copy.deepcopy(network).eval()
     parameters = [*network.parameters(), *heads.parameters()]
     # Muon (K. Jordan 2024) trains the transformer's matrices: it gets there in about two thirds of AdamW's steps.
@@ -102,13 +120,13 @@ def _train(
         for name, part in parts.items():
             part.load_state_dict(kept[name])
     began = time.monotonic()
-    for step, batch in enumerate(_ahead(_batches(speech, config, begin, beds)), begin):
+    for step, batch in enumerate(_ahead(_batches(lesson, config, begin)), begin):
         share = step / config.steps
         rate = config.learning_rate * min(1, (step + 1) / config.warmup) * (0.5 + 0.5 * math.cos(math.pi * share))
         for group in [*muon.param_groups, *adam.param_groups]:
             group["lr"] = rate
         network.train()
-        losses = _losses(network, heads, batch, max(0.05, 0.5 * (1 - 3 * share)), config.precision)
+        losses = _losses(network, heads, batch, max(0.05, 0.5 * (1 - 3 * share)), config)
         total = torch.stack(list(losses.values())).sum()
         adam.zero_grad()
         muon.zero_grad()
@@ -124,7 +142,7 @@ def _train(
             values = " ".join(f"{name} {value.item():.3f}" for name, value in losses.items())
             log.info("step %d %.0f s lr %.2e %s", step, time.monotonic() - began, rate, values)
         if (step + 1) % config.checkpoint == 0 or step + 1 == config.steps:
-            log.info("held out: %s", evaluate_encoder(average, heldout))
+            log.info("held out: %s", evaluate_encoder(average, lesson.heldout))
             save_lite(average, out, {"steps": str(step + 1), "seed": str(config.seed)})
             states = {name: part.state_dict() for name, part in parts.items()}
             keep(states | {"step": step + 1, "chance": torch.get_rng_state()})
@@ -132,34 +150,73 @@ def _train(
 
 
 @torch.inference_mode()
-def evaluate_encoder(network: LiteEncoder, heldout: list[Speech]) -> dict[str, float]:
+def evaluate_encoder(network: LiteEncoder, heldout: list[Speech], lookahead: int | None = None) -> dict[str, float]:
     """Viseme frame accuracy; correlation of the inner-lip gap and of all mouth channels, per clip, then averaged."""
     right, count, gaps, channels = 0, 0, [], []
     for item in heldout:
-        _, _, logits, track = network(torch.from_numpy(item.waveform / loudness(item.waveform))[None])
+        waveform = torch.from_numpy(_unit(item.waveform))
+        heard = network(waveform[None], lookahead)
         known = item.visemes != UNKNOWN
-        right += int((logits[0].argmax(-1).numpy() == item.visemes)[known].sum())
+        right += int((heard.visemes[0].argmax(-1).numpy() == item.visemes)[known].sum())
         count += int(known.sum())
         seen = ~np.isnan(item.articulation[:, -1])
         if seen.sum() > 2 * FPS:
-            r = [np.corrcoef(track[0, seen, c], item.articulation[seen, c])[0, 1] for c in range(ARTICULATION_CHANNELS)]
+            track = heard.articulation[0, seen].numpy()
+            r = [np.corrcoef(track[:, c], item.articulation[seen, c])[0, 1] for c in range(ARTICULATION_CHANNELS)]
             gaps.append(r[-1])
             channels.append(np.mean(r))
     return {"visemes": right / max(count, 1), "gap r": float(np.mean(gaps)), "mouth r": float(np.mean(channels))}
 
 
+class Heads(nn.Module):
+    """What only training asks: the spectrogram of the convolutions, a recogniser's phones of the hidden states."""
+
+    centre: Tensor
+    axes: Tensor
+    members: Tensor
+
+    def __init__(self, shape: LiteConfig, phonetics: Phonetics) -> None:
+        super().__init__()
+        self.mel = nn.Linear(shape.conv_dim[-1], MELS * MELS_PER_FRAME)
+        self.phones = nn.Linear(shape.hidden, PHONES)
+        self.components = nn.Linear(shape.hidden, len(phonetics.axes))
+        self.register_buffer("centre", torch.from_numpy(phonetics.centre).float(), persistent=False)
+        self.register_buffer("axes", torch.from_numpy(phonetics.axes).float(), persistent=False)
+        self.register_buffer("members", torch.from_numpy(phonetics.members).float(), persistent=False)
+
+    def losses(self, hidden: Tensor, log_teacher: Tensor, english: Tensor, foreign: float) -> dict[str, Tensor]:
+        """Against a recogniser's log posteriors [B, T, 191], NaN where not known; english: bool [B].
+
+        In English the phones, and the principal components of their logarithms, in which what is unlikely counts as
+        well; elsewhere the classes of mouth shape that the phones fall into, at the weight ``foreign``.
+        """
+        logits = self.phones(hidden)
+        known = ~torch.isnan(log_teacher[..., 0])
+        phones, shapes = known & english[:, None], known & ~english[:, None]
+        log_teacher = torch.nan_to_num(log_teacher)
+        wanted = (log_teacher - self.centre) @ self.axes.T
+        components = (self.components(hidden) - wanted).square().mean(-1)
+        classes, wanted_classes = (torch.log(row.softmax(-1) @ self.members + 1e-5) for row in (logits, log_teacher))
+        return {
+            "phones": _mean_over(_divergence(logits, log_teacher), phones),
+            "components": 0.5 * _mean_over(components, phones),
+            "shapes": foreign * _mean_over(_divergence(classes, wanted_classes), shapes),
+        }
+
+
 def _losses(
-    network: LiteEncoder, heads: nn.ModuleDict, batch: dict[str, Tensor], mel_weight: float, precision: torch.dtype
+    network: LiteEncoder, heads: Heads, batch: dict[str, Any], mel_weight: float, config: TrainConfig
 ) -> dict[str, Tensor]:
-    with torch.autocast("cpu", precision, enabled=precision != torch.float32):
-        features, hidden, logits, track = (part.float() for part in network(batch["waveform"]))
-    mel = heads["mel"](features)
+    with torch.autocast("cpu", config.precision, enabled=config.precision != torch.float32):
+        heard = network(batch["waveform"], batch["lookahead"])
+    features, hidden, logits, prosody, track = (part.float() for part in heard)
     target = log_mel(batch["waveform"]).flatten(2)  # [B, T, 4 * 40]
-    losses = {"mel": mel_weight * F.mse_loss(mel, target)}
+    losses = {"mel": mel_weight * F.mse_loss(heads.mel(features), target)}
     losses["viseme"] = 0.5 * F.cross_entropy(
         logits.flatten(0, 1), batch["visemes"].flatten(), ignore_index=UNKNOWN, label_smoothing=0.05
     )
-    losses["phones"] = _distillation(heads["phones"](hidden), batch["phones"])
+    losses |= heads.losses(hidden, batch["phones"], batch["english"], config.foreign)
+    losses["prosody"] = 0.5 * _prosody_loss(prosody, batch["prosody"])
     wanted = batch["articulation"]
     losses["articulation"] = _masked_mse(track[..., :-1], wanted[..., :-1])
     losses["gap"] = _masked_mse(track[..., -1:], wanted[..., -1:])
@@ -167,13 +224,19 @@ def _losses(
     return losses
 
 
-def _distillation(logits: Tensor, log_teacher: Tensor) -> Tensor:
-    """Cross-entropy under a teacher's posteriors [B, T, P], less the teacher's own: their Kullback-Leibler divergence
-    (Hinton et al., arXiv 1503.02531)."""
-    known = ~torch.isnan(log_teacher[..., 0])
-    log_teacher = torch.nan_to_num(log_teacher).log_softmax(-1)
-    divergence = F.kl_div(logits.log_softmax(-1), log_teacher, reduction="none", log_target=True).sum(-1)
-    return (divergence * known).sum() / known.sum().clamp(min=1)
+def _prosody_loss(told: Tensor, wanted: Tensor) -> Tensor:
+    chances = F.binary_cross_entropy_with_logits(told[..., :2], wanted[..., :2].clamp(0, 1))
+    return chances + 4 * _masked_mse(told[..., 2:3], wanted[..., 2:3]) + 4 * _masked_mse(told[..., 3:], wanted[..., 3:])
+
+
+def _divergence(logits: Tensor, log_teacher: Tensor) -> Tensor:
+    """Kullback-Leibler divergence from a teacher's posteriors [B, T, P] -> [B, T] (Hinton et al., arXiv 1503.02531)."""
+    log_teacher = log_teacher.log_softmax(-1)
+    return F.kl_div(logits.log_softmax(-1), log_teacher, reduction="none", log_target=True).sum(-1)
+
+
+def _mean_over(values: Tensor, known: Tensor) -> Tensor:
+    return (values * known).sum() / known.sum().clamp(min=1)
 
 
 def _masked_mse(found: Tensor, wanted: Tensor) -> Tensor:
@@ -198,18 +261,25 @@ def _mel_filters() -> Tensor:
     return torch.from_numpy(librosa.filters.mel(sr=SAMPLE_RATE, n_fft=512, n_mels=MELS)).float()
 
 
-def _batches(speech: list[Speech], config: TrainConfig, begin: int, beds: Beds | None) -> Iterator[dict[str, Tensor]]:
-    odds = np.array([item.weight for item in speech])
+def _batches(lesson: Lesson, config: TrainConfig, begin: int) -> Iterator[dict[str, Any]]:
+    odds = np.array([item.weight for item in lesson.speech])
     odds /= odds.sum()
     for step in range(begin, config.steps):
         rng = np.random.default_rng([config.seed, step])
-        rows = [_excerpt(speech[i], config.frames, rng, beds) for i in rng.choice(len(speech), config.batch, p=odds)]
-        columns = zip(*rows, strict=True)
-        names = ("waveform", "visemes", "articulation", "phones")
-        yield {name: torch.from_numpy(np.stack(column)) for name, column in zip(names, columns, strict=True)}
+        lookahead = int(rng.choice(LOOKAHEADS)) if rng.random() < config.ahead else None
+        chosen = [lesson.speech[i] for i in rng.choice(len(odds), config.batch, p=odds)]
+        rows = [_excerpt(item, config, lesson.rest, rng, lesson.beds) for item in chosen]
+        batch: dict[str, Any] = {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in rows[0]}
+        yield batch | {"english": torch.tensor([item.english for item in chosen]), "lookahead": lookahead}
 
 
-def _ahead(items: Iterator[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
+def _unit(waveform: np.ndarray) -> np.ndarray:
+    """int16 [N] -> float32 [N] at unit loudness."""
+    sound = waveform.astype(np.float32) / 32768
+    return sound / loudness(sound)
+
+
+def _ahead(items: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """The same items, each made while the one before it is in use."""
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(next, items, None)
@@ -218,25 +288,52 @@ def _ahead(items: Iterator[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
             yield item
 
 
-def _excerpt(item: Speech, frames: int, rng: np.random.Generator, beds: Beds | None = None) -> tuple[np.ndarray, ...]:
-    """A random stretch at a random tempo, augmented; short recordings are padded with silence."""
+def _excerpt(
+    item: Speech, config: TrainConfig, rest: np.ndarray, rng: np.random.Generator, beds: Beds | None = None
+) -> dict[str, np.ndarray]:
+    """A random stretch at a random tempo, in another voice, augmented; beyond a recording's ends it is silent, and the
+    mouth rests."""
+    frames = config.frames
     tempo = float(rng.uniform(0.85, 1.18)) if rng.random() < 0.8 else 1.0
     wanted = round(frames * tempo)
     begin = int(rng.integers(0, max(1, len(item.visemes) - wanted + 1)))
-    end = min(begin + wanted, len(item.visemes))
-    sound = item.waveform[begin * SAMPLES_PER_FRAME : end * SAMPLES_PER_FRAME]
-    sound = np.pad(sound, (0, wanted * SAMPLES_PER_FRAME - len(sound)))
-    samples = np.linspace(0, len(sound) - 1, frames * SAMPLES_PER_FRAME)
-    sound = np.interp(samples, np.arange(len(sound)), sound).astype(np.float32)
+    if rng.random() < config.quiet:
+        silent = int(rng.integers(SETTLING, round(0.6 * wanted)))
+        begin = -silent if rng.random() < 0.5 else len(item.visemes) - wanted + silent
+    at = begin - 0.5 + (np.arange(frames) + 0.5) * wanted / frames  # [frames] of the recording, between its frames
+    tracks = {name: _track(getattr(item, name), at) for name in ("articulation", "phones", "prosody")}
+    nearest = np.clip(np.rint(at).astype(int), 0, len(item.visemes) - 1)
+    visemes = item.visemes[nearest].astype(np.int64)
+    last = len(item.visemes) - 0.5
+    outside = np.maximum(-0.5 - at, at - last)  # frames beyond the recording
+    visemes[outside > 0] = VISEMES.index("sil")
+    sound, level = _sound(item, begin, wanted, frames)
+    sound, pitch = another_voice(sound, rng)
+    tracks["prosody"][:, HEARD.index("pitch")] += np.log2(wanted / frames * pitch)
+    tracks["prosody"][outside > 0] = SILENT
+    tracks["articulation"][outside > SETTLING] = rest
+    # quiet stretches stay quiet: how much effort is in a voice shows in its level too
+    return {"waveform": augment(sound, rng, beds) * level.clip(0.3, 2.0), "visemes": visemes} | tracks
 
-    at = np.clip((np.arange(frames) + 0.5) * wanted / frames - 0.5, 0, end - begin - 1)
-    inside = (np.arange(frames) + 0.5) * wanted / frames <= end - begin
-    nearest, low = np.rint(at).astype(int) + begin, np.floor(at).astype(int) + begin
-    high, part = np.minimum(low + 1, end - 1), (at - np.floor(at))[:, None]
-    visemes = np.where(inside, item.visemes[nearest], VISEMES.index("sil")).astype(np.int64)
-    tracks = []
-    for track in (item.articulation, item.phones):
-        value = (track[low] * (1 - part) + track[high] * part).astype(np.float32)
-        value[~inside] = np.nan
-        tracks.append(value)
-    return augment(sound, rng, beds), visemes, *tracks
+
+def _track(values: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """What is known of a recording, [T, C], between its frames; NaN beyond them -> float32 [frames, C]."""
+    inside = (at > -0.5) & (at < len(values) - 0.5)
+    at = np.clip(at, 0, len(values) - 1)
+    low = np.floor(at).astype(int)
+    high, part = np.minimum(low + 1, len(values) - 1), (at - low)[:, None]
+    value = (values[low] * (1 - part) + values[high] * part).astype(np.float32)
+    value[~inside] = np.nan
+    return value
+
+
+def _sound(item: Speech, begin: int, wanted: int, frames: int) -> tuple[np.ndarray, np.float32]:
+    """Frames begin .. begin + wanted of a recording, silent beyond its ends -> float32 [640 frames], and how loud that
+    is beside the whole."""
+    first, last = max(0, begin), min(begin + wanted, len(item.visemes))
+    sound = item.waveform[first * SAMPLES_PER_FRAME : last * SAMPLES_PER_FRAME].astype(np.float32) / 32768
+    level = loudness(sound) / loudness(item.waveform.astype(np.float32) / 32768)
+    pad = (first - begin) * SAMPLES_PER_FRAME
+    sound = np.pad(sound, (pad, wanted * SAMPLES_PER_FRAME - len(sound) - pad))
+    samples = np.linspace(0, len(sound) - 1, frames * SAMPLES_PER_FRAME)
+    return np.interp(samples, np.arange(len(sound)), sound).astype(np.float32), np.float32(level)

@@ -2,40 +2,33 @@
 
 wav2vec 2.0: Baevski et al. 2020, arXiv:2006.11477; HuBERT: Hsu et al. 2021, arXiv:2106.07447. The networks are those
 of transformers; what is here is the alignment to video frames (as published with MoDA: the convolutional features are
-resampled to 25 Hz before the transformer), chunking with bounded memory, and the embedded `lite` configuration with
-its two heads: viseme posteriors and an articulation track.
+resampled to 25 Hz before the transformer), chunking with bounded memory, and the embedded encoder with its
+heads (encoders/audio/network.py).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoModel, HubertModel, Wav2Vec2Model
 
 from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, AudioFeatures, ModaError
 from encoders.audio.lite import DEEPEST, LiteConfig
-from encoders.audio.published import MARGINS, Recording, heard_frames
+from encoders.audio.network import ARTICULATION_CHANNELS, FrameAligned, LiteEncoder
+from encoders.audio.prosody import TOLD, Prosody
+from encoders.audio.published import Recording, heard_frames
 from encoders.audio.visemes import VISEMES
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
 EMBEDDED = Path(__file__).parents[1] / "assets" / "wav2vec_lite.safetensors"
-
-#: Articulation track: 11 mouth keypoints (x, y, z) and the inner-lip gap.
-ARTICULATION_CHANNELS = 34
 
 LARGEST = 2**20  # numbers in the config of a checkpoint; the rate of the sound is among them
 
@@ -45,116 +38,6 @@ _HEADS = ("quantizer.", "project_q.", "project_hid.", "lm_head.")
 
 class EncoderError(ModaError):
     """The audio encoder's weights are missing or do not fit."""
-
-
-class FrameAligned(nn.Module):
-    """A wav2vec2-architecture backbone that gives exactly one frame for every 640 samples.
-
-    The waveform is padded by 40 reflected samples on either side, so that the convolutions give n (or, at 50 Hz,
-    2 n) frames for 640 n samples; 2 n are interpolated to n before the transformer (the published "presample").
-    """
-
-    backbone: Any  # transformers types its submodules loosely
-
-    def __init__(self, backbone: PreTrainedModel) -> None:
-        super().__init__()
-        self.backbone = backbone
-
-    def convolve(self, waveform: Tensor) -> Tensor:
-        """waveform [B, 640 T] -> convolutional features [B, T, C], for convolutions at 25 Hz."""
-        frames = waveform.shape[-1] // SAMPLES_PER_FRAME
-        padded = waveform[:, None, : frames * SAMPLES_PER_FRAME]
-        for margin in MARGINS:
-            padded = F.pad(padded, (margin, margin), mode="reflect")
-        return self.backbone.feature_extractor(padded[:, 0]).transpose(1, 2)
-
-    def listen(self, recording: Recording) -> Callable[[int, int], Tensor]:
-        """For convolutions at 50 Hz: gives the features [1, n, C] of frames first .. last - 1 of a recording.
-
-        They are those of the whole, wherever a piece begins: statistics over time, which the base checkpoints take
-        behind the first convolution, are fixed beforehand, and the interpolation is that of all frames.
-        """
-        layers = list(self.backbone.feature_extractor.conv_layers)
-        if isinstance(getattr(layers[0], "layer_norm", None), nn.GroupNorm):
-            layers[0] = _fix_norm(layers[0], recording)
-        step = (2 * recording.frames - 1) / max(recording.frames - 1, 1)  # in frames of 50 Hz
-
-        def convolve(first: int, last: int) -> Tensor:
-            x = torch.from_numpy(recording.padded(first, last))[None, None].to(self.backbone.device)
-            for layer in layers:
-                x = layer(x)  # [1, C, 2 n] in the end
-            early, late = x.unflatten(-1, (-1, 2)).unbind(-1)
-            frame = torch.arange(first, last, device=x.device, dtype=x.dtype)
-            late_share = (frame * step - 2 * frame).clamp(max=1)  # rounded as torch.nn.functional.interpolate does
-            return torch.lerp(early, late, late_share).transpose(1, 2)
-
-        return convolve
-
-    def transform(self, features: Tensor) -> Tensor:
-        """convolutional features [B, T, C] -> last hidden state [B, T, D]."""
-        projected = self.backbone.feature_projection(features)
-        hidden = projected[0] if isinstance(projected, tuple) else projected
-        return self.backbone.encoder(hidden).last_hidden_state
-
-    def hidden_states(self, features: Tensor) -> Tensor:
-        """convolutional features [B, T, C] -> hidden states of all layers [B, T, L, D]; by one thread at a time."""
-        with _layer_outputs(self.backbone) as outputs:
-            last = self.transform(features)
-        return torch.stack([*outputs[:-1], last], dim=2)
-
-
-def _fix_norm(layer: Any, recording: Recording) -> Callable[[Tensor], Tensor]:
-    """The first convolution, group norm over time and activation of a checkpoint, with the statistics of a recording.
-
-    Convolution and norm become one convolution: mean and variance of a linear map of windows follow from theirs.
-    """
-    kernel = layer.conv.weight[:, 0].double().cpu()  # [C, k]
-    mean, covariance = map(torch.from_numpy, recording.moments(kernel.shape[1], layer.conv.stride[0]))
-    variance = (kernel @ covariance * kernel).sum(1)
-    gain = layer.layer_norm.weight.double().cpu() / (variance + layer.layer_norm.eps).sqrt()  # [C]
-    weight = (gain[:, None] * kernel)[:, None].to(layer.conv.weight)
-    bias = (layer.layer_norm.bias.double().cpu() - gain * (kernel @ mean)).to(weight)
-    return lambda x: layer.activation(F.conv1d(x, weight, bias, stride=layer.conv.stride))
-
-
-@contextmanager
-def _layer_outputs(backbone: Any) -> Iterator[list[Tensor]]:
-    outputs: list[Tensor] = []
-
-    def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
-        outputs.append(output[0] if isinstance(output, tuple) else output)
-
-    handles = [layer.register_forward_hook(keep) for layer in backbone.encoder.layers]
-    try:
-        yield outputs
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-class LiteEncoder(nn.Module):
-    """The embedded encoder: FrameAligned wav2vec2 at 25 Hz with a viseme head and an articulation head."""
-
-    def __init__(self, config: LiteConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.frames = FrameAligned(Wav2Vec2Model(config.wav2vec2()))
-        self.viseme_head = nn.Linear(config.hidden, len(VISEMES))
-        # a short look either way: lips move before and after the sound
-        self.articulation_head = nn.Sequential(
-            nn.Conv1d(config.hidden + len(VISEMES), config.hidden, 5, padding=2), nn.GELU(),
-            nn.Conv1d(config.hidden, ARTICULATION_CHANNELS, 5, padding=2),
-        )  # fmt: skip
-
-    def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """waveform [B, 640 T] -> features [B, T, C], hidden [B, T, D], viseme logits [B, T, 15], track [B, T, 34]."""
-        features = self.frames.convolve(waveform)
-        hidden = self.frames.transform(features)
-        visemes = self.viseme_head(hidden)
-        joined = torch.cat([hidden, visemes.softmax(-1)], dim=-1)  # [B, T, D + 15]
-        joined = F.dropout(joined, 0.2, self.training)
-        track = self.articulation_head(joined.transpose(1, 2)).transpose(1, 2)
-        return features, hidden, visemes, track
 
 
 class AudioEncoder:
@@ -195,27 +78,31 @@ class AudioEncoder:
     def token_dim(self) -> int:
         """Width A of one audio token."""
         if isinstance(self.network, LiteEncoder):
-            return self.network.config.hidden + len(VISEMES) + ARTICULATION_CHANNELS
+            told = len(TOLD) if self.network.config.prosody else 0
+            return self.network.config.hidden + len(VISEMES) + told + ARTICULATION_CHANNELS
         config = self.network.backbone.config
         return int(config.num_hidden_layers * config.hidden_size)
 
     @torch.inference_mode()
     def stream(
-        self, waveform: np.ndarray, chunk: int = 30 * FPS, overlap: int | None = None, tail: int = 0
-    ) -> Iterator[AudioFeatures]:
+        self, waveform: np.ndarray, chunk: int = 30 * FPS, overlap: int | None = None, tail: int = 0,
+        lookahead: int | None = None,
+    ) -> Iterator[AudioFeatures]:  # fmt: skip
         """Features of a 16 kHz mono waveform [N], chunk by chunk: an hour costs the memory of a chunk.
 
         Every chunk is encoded with `overlap` frames of context on either side, which are dropped; by default 2 s, and
         4 s for published checkpoints. Level is normalised once, for the whole recording. Yields ceil(N / 640) frames in
         all; the last partial frame is filled with zeros. With a ``tail``, so many frames of silence follow the whole
-        ones. Published checkpoints hear the sound as :class:`encoders.audio.published.Recording` says.
+        ones. With a ``lookahead`` a frame of the embedded encoder hears so many frames beyond itself and no more, as a
+        live voice is heard. Published checkpoints hear the sound as :class:`encoders.audio.published.Recording` says.
         """
         if isinstance(self.network, LiteEncoder):
-            encode, context = self._lite(self.network, waveform), 2 * FPS
+            encode, context = self._lite(self.network, waveform, lookahead), 2 * FPS
         else:  # whose positional convolution alone sees 64 frames either way
             encode, context = self._published(self.network, Recording(waveform, tail)), 4 * FPS
         overlap = context if overlap is None else overlap
         frames = heard_frames(len(waveform), tail)
+        follow = Prosody()
         for begin in range(0, frames, chunk):
             end = min(begin + chunk, frames)
             if frames - end < overlap:  # no crumbs: the rest rides along
@@ -226,21 +113,24 @@ class AudioEncoder:
             yield AudioFeatures(
                 hidden=features.hidden[keep],
                 visemes=None if features.visemes is None else features.visemes[keep],
+                prosody=None if features.prosody is None else follow(features.prosody[keep]),
                 articulation=None if features.articulation is None else features.articulation[keep],
             )
             if end == frames:
                 return
 
-    def hear(self, waveform: np.ndarray) -> Tensor:
+    def hear(self, waveform: np.ndarray, lookahead: int | None = None) -> Tensor:
         """All tokens [T, A] of a recording [N] at once."""
-        return torch.cat([self.tokens(features) for features in self.stream(waveform)])
+        return torch.cat([self.tokens(features) for features in self.stream(waveform, lookahead=lookahead)])
 
     def tokens(self, features: AudioFeatures) -> Tensor:
         """What the motion generator reads of the features: [T, A], all parts side by side."""
-        parts = [features.hidden.flatten(1), features.visemes, features.articulation]
+        parts = [features.hidden.flatten(1), features.visemes, features.prosody, features.articulation]
         return torch.cat([part for part in parts if part is not None], dim=-1)
 
-    def _lite(self, network: LiteEncoder, waveform: np.ndarray) -> Callable[[int, int], AudioFeatures]:
+    def _lite(
+        self, network: LiteEncoder, waveform: np.ndarray, lookahead: int | None
+    ) -> Callable[[int, int], AudioFeatures]:
         """What encodes frames first .. last - 1 of a recording at unit loudness."""
         offset, gain = float(waveform.mean()), 1.0 / loudness(waveform)
 
@@ -248,8 +138,9 @@ class AudioEncoder:
             piece = waveform[first * SAMPLES_PER_FRAME : last * SAMPLES_PER_FRAME].astype(np.float32)
             piece = (piece - offset) * gain
             piece = np.pad(piece, (0, (last - first) * SAMPLES_PER_FRAME - len(piece)))
-            _, hidden, visemes, track = network(torch.from_numpy(piece)[None].to(self.device))
-            return AudioFeatures(hidden[0][:, None], visemes[0].softmax(-1), track[0])
+            heard = network(torch.from_numpy(piece)[None].to(self.device), lookahead)
+            prosody = None if heard.prosody is None else heard.prosody[0]
+            return AudioFeatures(heard.hidden[0][:, None], heard.visemes[0].softmax(-1), prosody, heard.articulation[0])
 
         return encode
 

@@ -35,7 +35,8 @@ def encoder(
     corpora: Corpora,
     out: Annotated[Path, typer.Option("--output", "-o", help="The weights, a .safetensors file.")],
     speech: Annotated[
-        Path | None, typer.Option(help="A folder of `moda train speech`; without it, less is heard.")
+        list[Path] | None,
+        typer.Option(help="A folder of `moda train speech`; may be repeated. Without any, less is heard."),
     ] = None,
     beds: Annotated[
         list[Path] | None, typer.Option(help="A folder of noise, babble or music to lie under it; may be repeated.")
@@ -58,7 +59,7 @@ def encoder(
         _limit(threads)
         config = TrainConfig(seed=seed, precision=_precision(bf16))
         config = config if steps is None else replace(config, steps=steps)
-        fit_encoder(corpora, speech, work, out, config, tell, load_beds(beds) if beds else None)
+        fit_encoder(corpora, speech or (), work, out, config, tell, load_beds(beds) if beds else None)
 
 
 @train.command()

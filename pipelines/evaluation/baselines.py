@@ -14,13 +14,12 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 
 from contracts import FPS, MOTION_DIM, SAMPLE_RATE, SAMPLES_PER_FRAME, AudioFeatures
-from encoders.audio import VISEME_INDEX, AudioEncoder, PhoneReader, Segment, phone_visemes
+from encoders.audio import VISEME_INDEX, AudioEncoder, PhoneReader, Phonetics, Segment, levels, phone_visemes
 from moda.motion import LOWER_LIP_Y, UPPER_LIP_Y, lip_gap
 from pipelines.evaluation.metrics import NAMED_CHANNELS
 from pipelines.training import (
     VARIANTS,
     Clip,
-    Phonetics,
     TcnConfig,
     TcnExample,
     mel_features,
@@ -32,7 +31,6 @@ from pipelines.training import (
     train_teacher,
 )
 
-FLOOR = 40.0  # dB below the loud frames: what is fainter is all the same
 REACH = 6  # frames, 240 ms: what the ridge hears on either side
 RIDGE = 0.3  # penalty, in units of the mean variance of what is heard
 PIECE = 8 * FPS  # frames that the phone reader is given at once; its aligner takes the square of the length
@@ -67,10 +65,8 @@ class Recording:
 
     @cached_property
     def level(self) -> np.ndarray:
-        """Log energy [T] over that of the loud frames, in units of FLOOR: 0 faint, 1 loud."""
-        power = self.clip.waveform.reshape(-1, SAMPLES_PER_FRAME).var(axis=1, dtype=np.float64) + 1e-10
-        loud = power[power >= np.quantile(power, 0.6)].mean()
-        return 1 + np.maximum(10 * np.log10(power / loud), -FLOOR) / FLOOR
+        """[T], 0 faint, 1 loud."""
+        return levels(self.clip.waveform)
 
 
 Predictor = Callable[[Recording], np.ndarray]
@@ -142,7 +138,7 @@ def tcn_from_phones(training: list[Recording], config: TcnConfig) -> Predictor:
     Raises TeacherError."""
     reader = PhoneReader()
     rows = {recording.clip.name: phone_rows(reader, recording.clip.waveform) for recording in training}
-    phonetics = Phonetics.fit(np.concatenate(list(rows.values())))
+    phonetics = Phonetics.fit(np.concatenate(list(rows.values())), reader.phones)
     phones = {name: phonetics(found) for name, found in rows.items()}
     network = train_teacher([recording.clip for recording in training], phones, config)
 

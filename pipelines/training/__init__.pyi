@@ -20,7 +20,6 @@ from .tcn import TcnExample as TcnExample
 from .tcn import mel_features as mel_features
 from .tcn import train_tcn as train_tcn
 from .train import VARIANTS as VARIANTS
-from .train import Phonetics as Phonetics
 from .train import fit_encoder as fit_encoder
 from .train import fit_motion as fit_motion
 from .train import teacher_features as teacher_features

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 STEADY = 100  # px of face from which its head motion is believed
 
+SETTLING = 7  # frames that a mouth takes from speech to rest, and ahead of speech from rest
+
 MOUTH_KEYPOINTS = 11  # the first 11 of the 21: lips, chin, cheeks
 
 
@@ -113,11 +115,13 @@ def speaker_weights(clips: list[Clip]) -> list[float]:
 
 @dataclass(frozen=True)
 class Retake:
-    """A clip as if recorded again: in another room, through another microphone, spoken a little faster or slower."""
+    """A clip as if recorded again: in another room, through another microphone, spoken a little faster or slower, and
+    silent for a while before or after."""
 
     clip: Clip
     waveform: np.ndarray  # float32 [640 T']
-    at: np.ndarray  # [T'] the frame of the clip, between frames, that each frame shows
+    at: np.ndarray  # [T'] the frame of the clip, between frames, that each frame shows; the nearest where it is silent
+    silent: np.ndarray  # [T'] frames to the nearest frame of the clip: 0 in it
 
     def track(self, values: np.ndarray) -> np.ndarray:
         """What was known of the clip, [T, C] -> float32 [T', C]."""
@@ -127,16 +131,29 @@ class Retake:
         return (values[low] * (1 - share) + values[high] * share).astype(np.float32)
 
     @property
+    def motion(self) -> np.ndarray:
+        """float32 [T', 70]: a mouth that comes to rest where it is silent; the rest of the face is held there."""
+        motion = self.track(self.clip.motion)
+        motion[:, : 3 * MOUTH_KEYPOINTS] *= 0.5 + 0.5 * np.cos(np.pi * np.minimum(self.silent / SETTLING, 1))[:, None]
+        return motion
+
+    @property
     def valid(self) -> np.ndarray:
-        return self.clip.valid[np.rint(self.at).astype(int)]
+        return self.clip.valid[np.rint(self.at).astype(int)] | (self.silent > 0)
 
 
-def retake(clip: Clip, rng: np.random.Generator) -> Retake:
-    """The clip at a random tempo, 0.88 to 1.14 times as fast, under :func:`encoders.audio.augment`."""
+def retake(clip: Clip, rng: np.random.Generator, quiet: float = 0.0) -> Retake:
+    """The clip at a random tempo, 0.88 to 1.14 times as fast, under :func:`encoders.audio.augment`; before it and
+    after it, with the chance ``quiet`` each, .4 to 2 s of silence."""
     frames = round(len(clip) / rng.uniform(0.88, 1.14))
     samples = np.linspace(0, len(clip.waveform) - 1, frames * SAMPLES_PER_FRAME)
     waveform = np.interp(samples, np.arange(len(clip.waveform)), clip.waveform).astype(np.float32)
-    return Retake(clip, augment(waveform, rng), np.linspace(0, len(clip) - 1, frames))
+    around = (rng.random(2) < quiet) * rng.integers(10, 50, 2)
+    waveform = np.pad(waveform, around * SAMPLES_PER_FRAME)
+    at = np.pad(np.linspace(0, len(clip) - 1, frames), around, mode="edge")
+    place = np.arange(len(at))
+    silent = np.maximum(np.maximum(around[0] - place, place - (around[0] + frames - 1)), 0)
+    return Retake(clip, augment(waveform, rng), at, silent)
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

@@ -25,11 +25,12 @@ from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, ModaError
 from encoders.audio import (
     UNKNOWN,
     VISEME_INDEX,
+    VISEMES,
     AudioError,
     PhoneReader,
     TeacherError,
     frame_labels,
-    viseme_fold,
+    shape_members,
 )
 from moda import replacing
 from pipelines.training.speakers import TAKES, SpeechSources, Spoken, Take
@@ -162,13 +163,13 @@ class SourceSummary(NamedTuple):
 
 def summarise(folder: Path, reader: PhoneReader) -> list[SourceSummary]:
     """A check of the timing of each source: agreement should be best at lag 0. Raises SpeechError."""
-    fold = viseme_fold(reader.phones)
+    members = shape_members(reader.phones)[:, : len(VISEMES)]
     found: dict[str, list[dict[int, np.ndarray]]] = {}
     frames: dict[str, list[np.ndarray]] = {}
     for item in load_speech(folder):
         frames.setdefault(item.source, []).append(item.visemes)
         lags = range(-3, 4) if (item.visemes != UNKNOWN).any() else ()
-        same = {lag: _agreement(item, fold, lag) for lag in lags}
+        same = {lag: _agreement(item, members, lag) for lag in lags}
         found.setdefault(item.source, []).append(same)
     return [_summary(source, frames[source], found[source]) for source in found]
 
@@ -184,9 +185,9 @@ def _summary(source: str, visemes: list[np.ndarray], same: list[dict[int, np.nda
     return SourceSummary(source, len(visemes), len(frames) / FPS / 60, silent, agreement)
 
 
-def _agreement(item: Recording, fold: np.ndarray, lag: int) -> np.ndarray:
+def _agreement(item: Recording, members: np.ndarray, lag: int) -> np.ndarray:
     """bool [phones]: is the label `lag` frames on what hama hears? It is sure of a phone a frame after its middle."""
-    heard = np.exp(item.rows) @ fold  # [T, 15]
+    heard = np.exp(item.rows) @ members  # [T, 15]
     peaks = np.flatnonzero(heard.max(1) > 0.3)
     at = peaks - HAMA_LATE + lag
     inside = (at >= 0) & (at < len(item.visemes))

@@ -13,8 +13,9 @@ import hashlib
 import io
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +27,13 @@ from encoders.audio import (
     UNKNOWN,
     AudioEncoder,
     Beds,
+    Lesson,
     PhoneReader,
+    Phonetics,
     Speech,
     TrainConfig,
     frame_labels,
+    prosody_targets,
     train_encoder,
 )
 from moda import Example, replacing, train_motion
@@ -45,35 +49,15 @@ log = logging.getLogger(__name__)
 
 #: How often each clip is heard in another room and at another tempo.
 VARIANTS = 5
+#: How often a clip begins, and how often it ends, in silence when the generator hears it.
+QUIET = 0.35
 #: Networks that label speech with mouths, each taught by the footage of all speakers but every third.
 FOLDS = 3
 #: Weight of what they think of a speaker they do not know, beside how that speaker moved: people say the same in many
 #: ways, and what cannot be heard cannot be learnt.
 TEACHER_SHARE = 0.5
-#: Principal components of a phone recogniser's posteriors that a network hears.
-COMPONENTS = 40
 #: Share of the audio encoder's training that is speech without pictures.
 SPEECH_SHARE = 0.6
-
-
-@dataclass(frozen=True)
-class Phonetics:
-    """Principal components of a phone recogniser's log posteriors, as training speakers use them."""
-
-    centre: np.ndarray  # [191]
-    axes: np.ndarray  # [40, 191], each over the spread along it
-
-    @classmethod
-    def fit(cls, rows: np.ndarray) -> Phonetics:
-        """rows: [N, 191]"""
-        centre = rows.mean(0)
-        _, _, axes = np.linalg.svd((rows - centre)[::4], full_matrices=False)
-        spread = ((rows - centre) @ axes[:COMPONENTS].T).std(0)
-        return cls(centre, axes[:COMPONENTS] / spread[:, None])
-
-    def __call__(self, rows: np.ndarray) -> np.ndarray:
-        """[T, 191] -> float32 [T, 40], standardised"""
-        return ((rows - self.centre) @ self.axes.T).astype(np.float32)
 
 
 class Resume:
@@ -110,10 +94,10 @@ class Resume:
 
 
 def fit_encoder(
-    corpora: Sequence[Path], speech: Path | None, work: Path, out: Path, config: TrainConfig,
+    corpora: Sequence[Path], speech: Sequence[Path], work: Path, out: Path, config: TrainConfig,
     progress: Progress = lambda what, done, total: None, beds: Beds | None = None,
 ) -> None:  # fmt: skip
-    """Train the audio encoder on motion sets and, if given, a folder of labelled speech (`moda train speech`).
+    """Train the audio encoder on motion sets and folders of labelled speech (`moda train speech`).
 
     With beds (`load_beds`), they and what the other recordings say lie under what is heard."""
     progress("reading the sets", 0, 0)
@@ -124,7 +108,7 @@ def fit_encoder(
     for done, clip in enumerate(training + tuning):
         progress("reading phones off the sound", done, len(training + tuning))
         labels[clip.name] = teacher_labels(clip, reader, work)
-    phonetics = Phonetics.fit(np.concatenate([labels[clip.name][1] for clip in training]))
+    phonetics = Phonetics.fit(np.concatenate([labels[clip.name][1] for clip in training]), reader.phones)
     tracks = np.concatenate([clip.articulation[clip.valid] for clip in training])
     mean, std = tracks.mean(0), tracks.std(0)
 
@@ -142,22 +126,27 @@ def fit_encoder(
             track += share * ((thought - mean) / std - track)
         track[~clip.valid] = np.nan
         visemes, rows = labels[clip.name]
-        return Speech(clip.waveform, visemes, track.astype(np.float32), rows.astype(np.float16), weight)
+        prosody = known_prosody(clip.waveform, work)
+        english = clip.language.startswith("en")
+        sound, track, rows = pcm(clip.waveform), track.astype(np.float32), rows.astype(np.float16)
+        return Speech(sound, visemes, track, rows, prosody, weight, english)
 
     items = [
         recorded(clip, weight, TEACHER_SHARE) for clip, weight in zip(training, speaker_weights(training), strict=True)
     ]
     watched = [recorded(clip, 1.0, 0.0) for clip in tuning]
-    if speech is not None:
-        progress("labelling speech", 0, 0)
-        items += labelled_speech(speech, phonetics, teachers, mean, std, total=sum(item.weight for item in items))
+    if speech:
+        total = sum(item.weight for item in items)
+        labelling = partial(progress, "labelling speech")
+        items += labelled_speech(speech, phonetics, teachers, mean, std, total, work, labelling)
     log.info("%d recordings to train on, %d of other speakers to watch", len(items), len(watched))
     tell = partial(_tell, progress, "training the encoder", config.steps)
     company = [] if beds is None else [len(sound) for kind in BEDS for sound in beds.of(kind)]
     if beds is not None:
         beds = replace(beds, babble=[*beds.babble, *(item.waveform for item in items)])
     with Resume(out, (config, [(len(item.waveform), item.weight) for item in items], company)) as resume:
-        train_encoder(items, watched, out, config, resume.keep, resume.kept, tell, beds)
+        rest = ((0 - mean) / std).astype(np.float32)
+        train_encoder(Lesson(items, watched, phonetics, rest, beds), out, config, resume.keep, resume.kept, tell)
 
 
 def _tell(progress: Progress, what: str, total: int, done: int) -> None:
@@ -222,20 +211,25 @@ def tcn_example(take: Retake, features: Tensor, weight: float) -> TcnExample:
 
 
 def labelled_speech(
-    folder: Path, phonetics: Phonetics, teachers: list[Tcn], mean: np.ndarray, std: np.ndarray, total: float
-) -> list[Speech]:
+    folders: Sequence[Path], phonetics: Phonetics, teachers: list[Tcn], mean: np.ndarray, std: np.ndarray, total: float,
+    work: Path, progress: Callable[[int, int], object] = lambda done, total: None,
+) -> list[Speech]:  # fmt: skip
     """Speech without pictures under the mouth that the teachers think goes with it, standardised by mean and std [34].
 
     Recordings are drawn in proportion to their length, all together as SPEECH_SHARE of what is drawn when footage
     weighs `total`.
     """
-    share = SPEECH_SHARE / (1 - SPEECH_SHARE) * total / sum(row["seconds"] for row in manifest(folder))
-    items = []
-    for item in load_speech(folder):
+    rows = [row for folder in folders for row in manifest(folder)]
+    share = SPEECH_SHARE / (1 - SPEECH_SHARE) * total / max(1, sum(row["seconds"] for row in rows))
+    items: list[Speech] = []
+    for item in chain.from_iterable(map(load_speech, folders)):
+        progress(len(items), len(rows))
         heard = teacher_features(item.waveform, phonetics(item.rows))
         track = ((np.mean([teacher.predict(heard) for teacher in teachers], axis=0) - mean) / std).astype(np.float32)
         weight = share * len(item.visemes) / FPS
-        items.append(Speech(item.waveform, item.visemes, track, item.rows.astype(np.float16), weight))
+        sound, rows16, prosody = pcm(item.waveform), item.rows.astype(np.float16), known_prosody(item.waveform, work)
+        english = item.language.startswith("en")
+        items.append(Speech(sound, item.visemes, track, rows16, prosody, weight, english))
     return items
 
 
@@ -245,18 +239,19 @@ def motion_examples(
 ) -> list[Example]:  # fmt: skip
     """Clips as the generator hears them; with a seed, VARIANTS times, in another room and at another tempo each."""
     if seed is None:
-        takes = [Retake(clip, clip.waveform, np.arange(len(clip))) for clip in clips]
+        takes = [Retake(clip, clip.waveform, np.arange(len(clip)), np.zeros(len(clip))) for clip in clips]
     else:
         rng = np.random.default_rng(seed)
-        takes = [retake(clip, rng) for _ in range(VARIANTS) for clip in clips]
+        takes = [retake(clip, rng, QUIET) for _ in range(VARIANTS) for clip in clips]
     weights = {clip.name: weight for clip, weight in zip(clips, speaker_weights(clips), strict=True)}
     examples = []
     for done, take in enumerate(takes):
         progress(done, len(takes))
         example = Example(
             tokens=listener.hear(take.waveform).half(),
-            motion=torch.from_numpy(take.track(take.clip.motion)),
+            motion=torch.from_numpy(take.motion),
             valid=torch.from_numpy(take.valid),
+            resting=torch.from_numpy(take.silent > 0),
             identity=torch.from_numpy(take.clip.identity),
             emotion=torch.from_numpy(take.track(take.clip.emotion)),
             steady=take.clip.steady,
@@ -279,3 +274,18 @@ def teacher_labels(clip: Clip, reader: PhoneReader, work: Path) -> tuple[np.ndar
             np.savez(file, visemes=visemes.astype(np.int64), rows=rows.astype(np.float16))
     with np.load(path) as stored:
         return stored["visemes"], stored["rows"].astype(np.float32)
+
+
+def known_prosody(waveform: np.ndarray, work: Path) -> np.ndarray:
+    """:func:`encoders.audio.prosody_targets` of a recording, kept in `work`."""
+    path = work / "prosody" / f"{hashlib.sha256(pcm(waveform).tobytes()).hexdigest()[:24]}.npy"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as part, part.open("wb") as file:
+            np.save(file, prosody_targets(waveform).astype(np.float16))
+    return np.load(path).astype(np.float32)
+
+
+def pcm(waveform: np.ndarray) -> np.ndarray:
+    """float32 [N] -> int16 [N]"""
+    return np.rint(np.clip(waveform, -1, 1) * 32767).astype(np.int16)

@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2Model
 
-from encoders.audio.wav2vec import AudioEncoder, FrameAligned
+from encoders.audio.network import FrameAligned
+from encoders.audio.wav2vec import AudioEncoder
 
 FIXTURE = Path(__file__).with_name("audio.safetensors")
 TOLERANCE = 1e-5

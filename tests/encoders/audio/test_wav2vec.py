@@ -18,13 +18,12 @@ from torch import nn
 from contracts import SAMPLES_PER_FRAME
 from encoders.audio import published
 from encoders.audio.lite import LiteConfig
+from encoders.audio.network import FrameAligned, LiteEncoder
 from encoders.audio.published import Recording, heard_frames
 from encoders.audio.visemes import VISEMES, frame_labels, phone_visemes
 from encoders.audio.wav2vec import (
     AudioEncoder,
     EncoderError,
-    FrameAligned,
-    LiteEncoder,
     load_lite,
     save_lite,
 )
@@ -72,6 +71,33 @@ def test_chunks_agree_with_the_whole(listener: AudioEncoder) -> None:
     convolved = listener.network.frames.convolve(torch.from_numpy(sound[None]))
     later = listener.network.frames.convolve(torch.from_numpy(sound[None, 100 * SAMPLES_PER_FRAME :]))
     assert (convolved[:, 102:] - later[:, 2:]).abs().max() < 1e-4  # no statistics over time
+
+
+@pytest.mark.parametrize("lookahead", [0, 2, 4])
+def test_a_short_look_ahead_hears_so_far_and_no_further(lookahead: int) -> None:
+    torch.manual_seed(1)
+    network = LiteEncoder(LiteConfig((16,) * 8, hidden=32, layers=3, heads=2, mlp=32, prosody=True)).eval()
+    sound = torch.from_numpy(noise(40 * SAMPLES_PER_FRAME))[None]
+    changed = sound.clone()
+    changed[:, 20 * SAMPLES_PER_FRAME + 60 :] = torch.from_numpy(noise(20 * SAMPLES_PER_FRAME - 60, seed=1))
+    with torch.no_grad():
+        one, other = network(sound, lookahead), network(changed, lookahead)
+        whole, whole_other = network(sound), network(changed)
+    for name in ("hidden", "visemes", "prosody", "articulation"):
+        difference = (getattr(one, name) - getattr(other, name)).abs().amax((0, 2))
+        assert difference[: 20 - lookahead].max() == 0 and difference[20 - lookahead] > 1e-6
+        assert (getattr(whole, name) - getattr(whole_other, name))[:, 5].abs().max() > 1e-7
+
+
+def test_a_stream_under_a_look_ahead_is_that_of_the_network() -> None:
+    torch.manual_seed(2)
+    listener = AudioEncoder(LiteEncoder(LiteConfig((16,) * 8, hidden=32, layers=2, heads=2, mlp=32, prosody=True)))
+    sound = noise(30 * SAMPLES_PER_FRAME)
+    ahead, whole = listener.hear(sound, lookahead=2), listener.hear(sound)
+    assert ahead.shape == whole.shape == (30, listener.token_dim)
+    longer = listener.hear(np.concatenate([sound, sound]), lookahead=2)
+    level = (ahead[:27] - longer[:27]).abs().max()  # the same but for the level, which is that of the whole
+    assert level < 0.05 < (ahead - whole).abs().max()
 
 
 def test_level_does_not_matter(listener: AudioEncoder) -> None:

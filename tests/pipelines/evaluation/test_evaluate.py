@@ -13,8 +13,9 @@ from scipy.special import erf
 
 from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from encoders.audio.lite import LiteConfig
+from encoders.audio.network import LiteEncoder
 from encoders.audio.teachers import Segment, TeacherError
-from encoders.audio.wav2vec import AudioEncoder, LiteEncoder, loudness, save_lite
+from encoders.audio.wav2vec import AudioEncoder, loudness, save_lite
 from moda.flow.sampler import SamplerConfig
 from moda.motion.layout import LOWER_LIP_Y
 from moda.motion.space import MotionSpace

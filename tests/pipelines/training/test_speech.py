@@ -15,7 +15,7 @@ import soundfile
 
 from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from encoders.audio import voices
-from encoders.audio.teachers import Espeak, PhoneReader, TeacherError, Utterance, viseme_fold
+from encoders.audio.teachers import Espeak, PhoneReader, TeacherError, Utterance, shape_members
 from encoders.audio.tracks import AudioError
 from encoders.audio.visemes import VISEME_INDEX, VISEMES, frame_labels, phone_visemes
 from encoders.audio.voices import (
@@ -513,10 +513,10 @@ def test_folders_without_beds_say_so(tmp_path: Path) -> None:
 
 
 def test_posteriors_of_phones_fold_to_those_of_visemes() -> None:
-    fold = viseme_fold(["<blank>", "m", "aɪ", "tʃ", "ʔ", "ɑ"])
-    heard = np.array([0.1, 0.2, 0.5, 0.1, 0.0, 0.1], np.float32) @ fold
-    wanted = {"PP": 0.2, "aa": 0.3 + 0.1, "I": 0.2, "CH": 0.1}
-    assert fold.shape == (6, 15) and heard == pytest.approx([wanted.get(name, 0.0) for name in VISEMES])
+    members = shape_members(["<blank>", "m", "aɪ", "tʃ", "ʔ", "ɑ"])
+    heard = np.array([0.1, 0.2, 0.5, 0.1, 0.0, 0.1], np.float32) @ members
+    wanted = {"PP": 0.2, "aa": 0.6, "CH": 0.1, "none": 0.1}
+    assert members.shape == (6, 16) and heard == pytest.approx([wanted.get(name, 0.0) for name in (*VISEMES, "none")])
 
 
 def test_what_was_heard_last_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:

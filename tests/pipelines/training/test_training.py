@@ -16,9 +16,12 @@ from typer.testing import CliRunner
 
 from contracts import EMOTIONS, SAMPLES_PER_FRAME
 from encoders.audio.augmentation import Beds, augment
-from encoders.audio.train import Speech, _batches, log_mel, train_encoder
+from encoders.audio.lite import LiteConfig
+from encoders.audio.network import ARTICULATION_CHANNELS
+from encoders.audio.teachers import Phonetics
+from encoders.audio.train import SETTLING, Lesson, Speech, _batches, _excerpt, log_mel, train_encoder
 from encoders.audio.train import TrainConfig as EncoderTrainConfig
-from encoders.audio.wav2vec import ARTICULATION_CHANNELS, load_lite, loudness
+from encoders.audio.wav2vec import load_lite, loudness
 from moda.motion.layout import LIPS, POSE, lip_gap
 from moda.motion.templates import express
 from moda.network.checkpoint import load_checkpoint
@@ -74,7 +77,8 @@ def examples(frames: int = 100, count: int = 2, audio_dim: int = 8) -> list[Exam
         motion[:, 63] += 1.0
         tokens = torch.randn(frames, audio_dim, generator=generator)
         shown = torch.eye(9)[NEUTRAL].expand(frames, -1)
-        made.append(Example(tokens, motion, torch.ones(frames, dtype=torch.bool), torch.zeros(63), shown, True, 1.0))
+        seen = torch.ones(frames, dtype=torch.bool)
+        made.append(Example(tokens, motion, seen, ~seen, torch.zeros(63), shown, True, 1.0))
     return made
 
 
@@ -327,41 +331,74 @@ def test_motion_training_writes_a_model_that_loads_and_repeats(tmp_path: Path) -
     assert space.noise[0] < 1 and torch.all(space.noise[POSE] == 1)
 
 
-def test_beds_lie_under_what_is_trained_on_and_only_then() -> None:
-    """A tone as a bed stands out of some excerpts of silence-free speech, and of none without beds."""
-    frames = 60
-    speech = Speech(
-        np.random.default_rng(0).standard_normal(frames * SAMPLES_PER_FRAME).astype(np.float32), np.arange(frames) % 15,
-        np.zeros((frames, ARTICULATION_CHANNELS), np.float32), np.zeros((frames, 191), np.float16), 1.0,
+def lesson_of(frames: int) -> Lesson:
+    rng = np.random.default_rng(0)
+    item = Speech(
+        rng.integers(-9000, 9000, frames * SAMPLES_PER_FRAME).astype(np.int16), rng.integers(1, 15, frames),
+        rng.standard_normal((frames, ARTICULATION_CHANNELS)).astype(np.float32),
+        rng.normal(-5, 1, (frames, 191)).astype(np.float16), np.ones((frames, 4), np.float32), 1.0,
     )  # fmt: skip
-    config = EncoderTrainConfig(steps=1, batch=40, frames=50)
-    tone = np.sin(2 * np.pi * 3210 * np.arange(64_000) / 16_000).astype(np.float32)
-    with_tone, without = (next(_batches([speech], config, 0, beds)) for beds in (Beds(noise=[tone]), None))
+    phonetics = Phonetics.fit(rng.normal(-5, 1, (400, 191)).astype(np.float32), ["<blank>"] + ["b"] * 190)
+    return Lesson([item], [item], phonetics, rest=np.full(ARTICULATION_CHANNELS, -2, np.float32))
 
-    def toned(waveforms: torch.Tensor) -> int:
-        spectra = np.abs(np.fft.rfft(waveforms.numpy()))
+
+def test_beds_lie_under_what_is_trained_on_and_only_then() -> None:
+    """A tone as a bed stands out of some excerpts of hiss, and of none without beds."""
+    config = EncoderTrainConfig(steps=1, batch=40, frames=50, quiet=0.0)
+    tone = np.sin(2 * np.pi * 3210 * np.arange(64_000) / 16_000).astype(np.float32)
+
+    def toned(beds: Beds | None) -> int:
+        (batch,) = _batches(replace(lesson_of(60), beds=beds), config, 0)
+        spectra = np.abs(np.fft.rfft(batch["waveform"].numpy()))
         at = 3210 * config.frames * SAMPLES_PER_FRAME // 16_000
         return int((spectra[:, at] > 8 * np.median(spectra[:, at - 200 : at + 200], axis=1)).sum())
 
-    assert 2 < toned(with_tone["waveform"]) < 25 and toned(without["waveform"]) == 0
+    assert 2 < toned(Beds(noise=[tone])) < 25 and toned(None) == 0
+
+
+def test_a_mouth_rests_where_a_recording_has_ended() -> None:
+    lesson, config = lesson_of(60), EncoderTrainConfig(frames=50, quiet=1.0)
+    sides = set()
+    for seed in range(20):
+        drawn = _excerpt(lesson.speech[0], config, lesson.rest, np.random.default_rng(seed))
+        silent = drawn["visemes"] == 0
+        assert silent.any() and not silent.all()
+        sides.add((bool(silent[0]), bool(silent[-1])))
+        assert np.array_equal(silent, drawn["prosody"][:, 0] == 0) and np.isnan(drawn["prosody"][silent, 3]).all()
+        resting = (drawn["articulation"] == -2).all(1)
+        assert not resting[~silent].any() and resting.sum() >= silent.sum() - SETTLING - 1
+        assert np.isnan(drawn["articulation"][silent & ~resting]).all() and np.isnan(drawn["phones"][silent]).all()
+    assert sides == {(True, False), (False, True)}
+
+
+def test_a_clip_is_heard_with_silence_around_it_in_which_the_mouth_comes_to_rest(corpus: Path) -> None:
+    clip = load_corpus(corpus)[0]
+    ends = set()
+    for seed in range(12):
+        take = retake(clip, np.random.default_rng(seed), quiet=0.5)
+        assert len(take.waveform) == SAMPLES_PER_FRAME * len(take.at) == SAMPLES_PER_FRAME * len(take.motion)
+        silent = take.silent > 0
+        ends.add((bool(silent[0]), bool(silent[-1])))
+        gap = lip_gap(take.motion)
+        assert np.abs(gap[take.silent > 7]).max(initial=0) < 1e-6
+        if silent[0]:
+            first = int(np.flatnonzero(~silent)[0])
+            assert np.all(np.diff(np.abs(gap[first - 7 : first + 1])) > 0)  # it opens ahead of the voice
+        assert np.array_equal(take.motion[~silent], take.track(clip.motion)[~silent])
+    assert len(ends) == 4
+    assert not retake(clip, np.random.default_rng(0)).silent.any()
 
 
 def test_encoder_training_writes_an_encoder_that_loads_and_repeats(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    frames = 60
-    item = Speech(
-        rng.standard_normal(frames * SAMPLES_PER_FRAME).astype(np.float32), rng.integers(0, 15, frames),
-        rng.standard_normal((frames, ARTICULATION_CHANNELS)).astype(np.float32),
-        np.full((frames, 191), np.nan, np.float16), 1.0,
-    )  # fmt: skip
+    lesson = lesson_of(60)
     config = EncoderTrainConfig(steps=4, batch=2, frames=25, checkpoint=2)
     states: list[dict] = []
     done: list[int] = []
-    train_encoder([item], [item], tmp_path / "one", config, lambda s: states.append(deepcopy(s)), progress=done.append)
+    train_encoder(lesson, tmp_path / "one", config, lambda s: states.append(deepcopy(s)), progress=done.append)
     assert done == [1, 2, 3, 4]
-    train_encoder([item], [item], tmp_path / "two", config, lambda _: None, from_disk(states[0], tmp_path))
+    train_encoder(lesson, tmp_path / "two", config, lambda _: None, from_disk(states[0], tmp_path))
     one, two = (load_lite(tmp_path / name) for name in ("one", "two"))
-    assert one.config.hidden == 256
+    assert one.config == LiteConfig.large()
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
 
 

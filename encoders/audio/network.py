@@ -1,0 +1,179 @@
+"""The networks that hear: a wav2vec 2.0 or HuBERT backbone aligned to video frames, and the embedded encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import Wav2Vec2Model
+
+from contracts import SAMPLES_PER_FRAME
+from encoders.audio.lite import LiteConfig
+from encoders.audio.prosody import HEARD
+from encoders.audio.published import MARGINS, Recording
+from encoders.audio.visemes import VISEMES
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+#: Articulation track: 11 mouth keypoints (x, y, z) and the inner-lip gap.
+ARTICULATION_CHANNELS = 34
+
+
+class FrameAligned(nn.Module):
+    """A wav2vec2-architecture backbone that gives exactly one frame for every 640 samples.
+
+    The waveform is padded by 40 reflected samples on either side, so that the convolutions give n (or, at 50 Hz,
+    2 n) frames for 640 n samples; 2 n are interpolated to n before the transformer (the published "presample").
+    """
+
+    backbone: Any  # transformers types its submodules loosely
+
+    def __init__(self, backbone: PreTrainedModel) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def convolve(self, waveform: Tensor) -> Tensor:
+        """waveform [B, 640 T] -> convolutional features [B, T, C], for convolutions at 25 Hz with layer norm."""
+        frames = waveform.shape[-1] // SAMPLES_PER_FRAME
+        padded = waveform[:, None, : frames * SAMPLES_PER_FRAME]
+        for margin in MARGINS:
+            padded = F.pad(padded, (margin, margin), mode="reflect")
+        x = padded
+        # norm and activation on [B, T, C] as it lies: twice as fast in training as the module's own forward
+        for layer in self.backbone.feature_extractor.conv_layers:
+            x = layer.activation(layer.layer_norm(layer.conv(x).transpose(1, 2))).transpose(1, 2)
+        return x.transpose(1, 2)
+
+    def listen(self, recording: Recording) -> Callable[[int, int], Tensor]:
+        """For convolutions at 50 Hz: gives the features [1, n, C] of frames first .. last - 1 of a recording.
+
+        They are those of the whole, wherever a piece begins: statistics over time, which the base checkpoints take
+        behind the first convolution, are fixed beforehand, and the interpolation is that of all frames.
+        """
+        layers = list(self.backbone.feature_extractor.conv_layers)
+        if isinstance(getattr(layers[0], "layer_norm", None), nn.GroupNorm):
+            layers[0] = _fix_norm(layers[0], recording)
+        step = (2 * recording.frames - 1) / max(recording.frames - 1, 1)  # in frames of 50 Hz
+
+        def convolve(first: int, last: int) -> Tensor:
+            x = torch.from_numpy(recording.padded(first, last))[None, None].to(self.backbone.device)
+            for layer in layers:
+                x = layer(x)  # [1, C, 2 n] in the end
+            early, late = x.unflatten(-1, (-1, 2)).unbind(-1)
+            frame = torch.arange(first, last, device=x.device, dtype=x.dtype)
+            late_share = (frame * step - 2 * frame).clamp(max=1)  # rounded as torch.nn.functional.interpolate does
+            return torch.lerp(early, late, late_share).transpose(1, 2)
+
+        return convolve
+
+    def transform(self, features: Tensor, lookahead: int | None = None) -> Tensor:
+        """convolutional features [B, T, C] -> last hidden state [B, T, D].
+
+        With a ``lookahead`` frame t depends on frames up to t + lookahead alone; for transformers with layer norm
+        before attention (``do_stable_layer_norm``).
+        """
+        projected = self.backbone.feature_projection(features)
+        hidden = projected[0] if isinstance(projected, tuple) else projected
+        if lookahead is None:
+            return self.backbone.encoder(hidden).last_hidden_state
+        return _transform_ahead(self.backbone.encoder, hidden, lookahead)
+
+    def hidden_states(self, features: Tensor) -> Tensor:
+        """convolutional features [B, T, C] -> hidden states of all layers [B, T, L, D]; by one thread at a time."""
+        with _layer_outputs(self.backbone) as outputs:
+            last = self.transform(features)
+        return torch.stack([*outputs[:-1], last], dim=2)
+
+
+def _fix_norm(layer: Any, recording: Recording) -> Callable[[Tensor], Tensor]:
+    """The first convolution, group norm over time and activation of a checkpoint, with the statistics of a recording.
+
+    Convolution and norm become one convolution: mean and variance of a linear map of windows follow from theirs.
+    """
+    kernel = layer.conv.weight[:, 0].double().cpu()  # [C, k]
+    mean, covariance = map(torch.from_numpy, recording.moments(kernel.shape[1], layer.conv.stride[0]))
+    variance = (kernel @ covariance * kernel).sum(1)
+    gain = layer.layer_norm.weight.double().cpu() / (variance + layer.layer_norm.eps).sqrt()  # [C]
+    weight = (gain[:, None] * kernel)[:, None].to(layer.conv.weight)
+    bias = (layer.layer_norm.bias.double().cpu() - gain * (kernel @ mean)).to(weight)
+    return lambda x: layer.activation(F.conv1d(x, weight, bias, stride=layer.conv.stride))
+
+
+def _transform_ahead(encoder: Any, hidden: Tensor, lookahead: int) -> Tensor:
+    """The transformer under a short look-ahead: its first layer alone sees beyond a frame, all others look back."""
+    place = encoder.pos_conv_embed
+    positions = place.activation(_convolve_back(place.conv, hidden.transpose(1, 2)))
+    hidden = encoder.dropout(hidden + positions.transpose(1, 2))
+    frames = torch.arange(hidden.shape[1], device=hidden.device)
+    ahead = frames[None] - frames[:, None]  # [T, T] how far a key lies ahead of a query
+    for number, layer in enumerate(encoder.layers):
+        seen = ahead <= (0 if number else lookahead)
+        hidden = layer(hidden, attention_mask=seen[None, None])
+    return encoder.layer_norm(hidden)
+
+
+def _convolve_back(conv: Any, x: Tensor) -> Tensor:
+    """A centred nn.Conv1d over x [B, C, T] without its taps on later frames."""
+    half = conv.kernel_size[0] // 2
+    return F.conv1d(F.pad(x, (half, 0)), conv.weight[..., : half + 1], conv.bias, groups=conv.groups)
+
+
+@contextmanager
+def _layer_outputs(backbone: Any) -> Iterator[list[Tensor]]:
+    outputs: list[Tensor] = []
+
+    def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        outputs.append(output[0] if isinstance(output, tuple) else output)
+
+    handles = [layer.register_forward_hook(keep) for layer in backbone.encoder.layers]
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class Heard(NamedTuple):
+    """What the embedded encoder makes of a waveform [B, 640 T]."""
+
+    features: Tensor  # [B, T, C] of the convolutions
+    hidden: Tensor  # [B, T, D]
+    visemes: Tensor  # [B, T, 15] logits
+    prosody: Tensor | None  # [B, T, 4] encoders.audio.prosody.HEARD
+    articulation: Tensor  # [B, T, 34] standardised
+
+
+class LiteEncoder(nn.Module):
+    """The embedded encoder: FrameAligned wav2vec2 at 25 Hz with heads for visemes, prosody and the articulation."""
+
+    def __init__(self, config: LiteConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.frames = FrameAligned(Wav2Vec2Model(config.wav2vec2()))
+        self.viseme_head = nn.Linear(config.hidden, len(VISEMES))
+        self.prosody_head = nn.Linear(config.hidden, len(HEARD)) if config.prosody else None
+        # a short look either way: lips move before and after the sound
+        self.articulation_head = nn.Sequential(
+            nn.Conv1d(config.hidden + len(VISEMES), config.hidden, 5, padding=2), nn.GELU(),
+            nn.Conv1d(config.hidden, ARTICULATION_CHANNELS, 5, padding=2),
+        )  # fmt: skip
+
+    def forward(self, waveform: Tensor, lookahead: int | None = None) -> Heard:
+        """waveform [B, 640 T]; with a ``lookahead`` frame t hears up to 2.5 ms beyond frame t + lookahead."""
+        features = self.frames.convolve(waveform)
+        hidden = self.frames.transform(features, lookahead)
+        visemes = self.viseme_head(hidden)
+        joined = torch.cat([hidden, visemes.softmax(-1)], dim=-1)  # [B, T, D + 15]
+        joined = F.dropout(joined, 0.2, self.training).transpose(1, 2)
+        if lookahead is None:
+            track = self.articulation_head(joined)
+        else:
+            first, activation, last = self.articulation_head
+            track = _convolve_back(last, activation(_convolve_back(first, joined)))
+        prosody = None if self.prosody_head is None else self.prosody_head(hidden)
+        return Heard(features, hidden, visemes, prosody, track.transpose(1, 2))
