@@ -8,7 +8,7 @@ from scipy.signal import lfilter
 
 from contracts import SAMPLE_RATE
 from encoders.audio import loudness
-from encoders.audio.augmentation import VOICES, Beds, augment, beside, revoice
+from encoders.audio.augmentation import VOICES, Beds, another_voice, augment, beside, revoice
 
 SIZE = 4 * SAMPLE_RATE
 
@@ -34,9 +34,9 @@ def peak(sound: np.ndarray, low: float, high: float) -> float:
 
 
 def pitch_of(sound: np.ndarray) -> float:
-    """Hz, by autocorrelation between 60 and 350 Hz."""
+    """Hz, by autocorrelation between 80 and 350 Hz."""
     power = np.fft.irfft(np.abs(np.fft.rfft(sound, 2 * len(sound))) ** 2)
-    lags = np.arange(SAMPLE_RATE // 350, SAMPLE_RATE // 60)
+    lags = np.arange(SAMPLE_RATE // 350, SAMPLE_RATE // 80)
     return SAMPLE_RATE / float(lags[power[lags].argmax()])
 
 
@@ -46,6 +46,15 @@ def test_formants_and_pitch_move_apart(formants: float, pitch: float) -> None:
     assert peak(heard, 600, 1700) == pytest.approx(1100 * formants, rel=0.06)
     assert peak(heard, 1900, 3600) == pytest.approx(2600 * formants, rel=0.06)
     assert pitch_of(heard) == pytest.approx(120 * pitch, rel=0.02)
+
+
+def test_who_asks_for_another_voice_is_told_its_pitch() -> None:
+    said = vowel(120.0, (1100.0, 2600.0))
+    drawn = [another_voice(said, np.random.default_rng(seed)) for seed in range(40)]
+    moved = [(heard, octaves) for heard, octaves in drawn if octaves]
+    assert 2 <= len(moved) <= 14 and sum(heard is said for heard, _ in drawn) > 20
+    for heard, octaves in moved:
+        assert pitch_of(heard) == pytest.approx(120 * 2**octaves, rel=0.02)
 
 
 def syllables(rng: np.random.Generator) -> np.ndarray:
@@ -95,7 +104,9 @@ def test_closed_lips_stay_where_they_were() -> None:
     found = []
     for seed in range(60):
         said = syllables(rng)
-        found.append(lag(said, augment(said, np.random.default_rng(seed), steady), SAMPLE_RATE // 100))
+        draw = np.random.default_rng(seed)
+        heard = augment(another_voice(said, draw)[0], draw, steady)
+        found.append(lag(said, heard, SAMPLE_RATE // 100))
     late = np.array([steps for steps, alike in found if alike > 0.6])
     assert len(late) > 35 and np.median(late) == 0
     assert (np.abs(late) <= 1).mean() > 0.9
