@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from contracts import FPS
 from pipelines.cli.console import stages
 from pipelines.cli.train import WeightsMissing, check_weights
 
@@ -105,6 +106,10 @@ def evaluate(
     noise: Annotated[
         float | None, typer.Option(help="Hear each clip again, speech so many dB over pink noise: -20 to 60.")
     ] = None,
+    lookahead: Annotated[
+        list[int] | None,
+        typer.Option(min=0, max=25, help="Hear each clip again, so many frames ahead of each; may be repeated."),
+    ] = None,
     work: Annotated[Path, typer.Option(help="Where labels of vowels are kept between runs.")] = Path("runs"),
     out: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file too.")] = None,
     threads: Annotated[int, typer.Option(min=1, max=1024, help="Processor cores to use.")] = 2,
@@ -134,7 +139,7 @@ def evaluate(
         config = SamplerConfig() if guidance is None else SamplerConfig(guidance=Guidance(guidance, guidance))
         report = evaluate_sets(
             corpora, listener or EMBEDDED_ENCODER, generator or EMBEDDED_MOTION, config, part, samples, baselines,
-            beside=former, noise=noise, work=work, progress=tell,
+            beside=former, noise=noise, lookaheads=lookahead or (), work=work, progress=tell,
         )  # fmt: skip
     for name, one in {"": report, **report.by("set")}.items():
         for table in tables(one, name):
@@ -168,6 +173,8 @@ def tables(report: Report, name: str = "") -> list[Table]:
         found.append(_beside(report))
     if report.noisy:
         found.append(_fall(report))
+    if report.live:
+        found.append(_ahead(report))
     found[0].title = (
         f"{name and f'{name}: '}{len(report.clips)} clips, {report.speakers} {report.part} speakers, "
         f"{report.seconds / 60:.1f} min, {report.samples} samples a clip; means, 95 % intervals over speakers\n\n"
@@ -238,6 +245,21 @@ def _fall(report: Report) -> Table:
     return table
 
 
+def _ahead(report: Report) -> Table:
+    """How much what is heard beyond a frame is worth."""
+    from rich.table import Table
+
+    from pipelines.evaluation import FALL
+
+    table = Table("", *(AGAINST[name] for name in FALL), title="Heard beyond each frame")
+    for frames, systems in report.ahead.items():
+        for system, figures in systems.items():
+            table.add_row(f"{1000 * frames // FPS} ms: {system}", *(_cell(name, figures[name]) for name in FALL))
+    for system in next(iter(report.live.values())):
+        table.add_row(f"all: {system}", *(_cell(name, report.summary[system].get(name)) for name in FALL))
+    return table
+
+
 def groups_table(report: Report) -> Table:
     """What is shown, by set, language and sex."""
     from rich.table import Table
@@ -295,6 +317,8 @@ def _content(report: Report) -> dict[str, Any]:
         content["less those beside"] = _numbers(report.beside)
     if report.noisy:
         content["lost under noise"] = {"dB": report.noise, "systems": _numbers(report.fall)}
+    if report.live:
+        content["frames heard beyond each"] = {frames: _numbers(found) for frames, found in report.ahead.items()}
     return content
 
 

@@ -40,12 +40,13 @@ RULES_CLIPS = 24  # training clips that the gain of the rules is fitted on: it i
 class Recording:
     """A clip with what has been computed from its sound, each once."""
 
-    def __init__(self, clip: Clip, listener: AudioEncoder) -> None:
-        self.clip, self.listener = clip, listener
+    def __init__(self, clip: Clip, listener: AudioEncoder, lookahead: int | None = None) -> None:
+        """lookahead: frames that the encoder hears beyond each, all without."""
+        self.clip, self.listener, self.lookahead = clip, listener, lookahead
 
     @cached_property
     def features(self) -> list[AudioFeatures]:
-        return list(self.listener.stream(self.clip.waveform))
+        return list(self.listener.stream(self.clip.waveform, lookahead=self.lookahead))
 
     @cached_property
     def tokens(self) -> torch.Tensor:

@@ -36,6 +36,7 @@ from pipelines.evaluation.rest import RealRest, real_rest, silence
 from pipelines.evaluation.scores import (
     BESIDE,
     BESIDE_SHOWN,
+    ENCODER,
     FRONT_END,
     ONE,
     REAL,
@@ -97,15 +98,23 @@ class Systems:
             found[BESIDE], found[BESIDE_SHOWN] = self.beside.draw(other, self.samples)
         return found | {name: predict(recording)[None] for name, predict in self.predictors.items()}
 
+    def live(self, clip: Clip, lookahead: int) -> dict[str, np.ndarray]:
+        """The same, of those that hear through the encoder, which hears so many frames beyond each and no more."""
+        recording = Recording(clip, self.own.listener, lookahead)
+        drawn, shown = self.own.draw(recording, self.samples)
+        return {ONE: drawn, SHOWN: shown, ENCODER: self.predictors[ENCODER](recording)[None]}
+
 
 def evaluate_sets(
     corpora: Sequence[Path], encoder: Path, motion: Path, config: SamplerConfig, part: str = "test", samples: int = 16,
     with_baselines: bool = True, tcn: TcnConfig | None = None, beside: tuple[Path, Path] | None = None,
-    noise: float | None = None, work: Path = Path("runs"), progress: Progress = lambda what, done, total: None,
+    noise: float | None = None, lookaheads: Sequence[int] = (), work: Path = Path("runs"),
+    progress: Progress = lambda what, done, total: None,
 ) -> Report:  # fmt: skip
     """Judge the weights in `encoder` and `motion` on the speakers of one part, `beside` another encoder and motion
-    generator, and under pink noise that the speech is `noise` dB louder than. Labels of vowels are kept in `work`.
-    Raises CorpusError, EncoderError, WeightsError; what lacks its packages is left out, and logged."""
+    generator, under pink noise that the speech is `noise` dB louder than, and with the encoder hearing no more than
+    each of `lookaheads` frames beyond a frame. Labels of vowels are kept in `work`. Raises CorpusError, EncoderError,
+    WeightsError; what lacks its packages is left out, and logged."""
     progress("reading the sets", 0, 0)
     parts = split(load_corpus(*corpora, progress=partial(progress, "reading the sets")))
     judged = [clip for clip in getattr(parts, part) if len(clip) >= JUDGED]
@@ -121,6 +130,7 @@ def evaluate_sets(
     ranges = real_ranges([clip for clip in [*parts.train, *parts.tune] if clip not in judged])
     scores: dict[str, list[ClipScore]] = {}
     noisy: dict[str, list[ClipScore]] = {}
+    live: dict[int, dict[str, list[ClipScore]]] = {frames: {} for frames in lookaheads}
     ends = np.cumsum([len(clip) for clip in judged])  # clips differ in length, and take as long
     for number, clip in enumerate(judged, 1):
         progress(f"sampling the clips: {number} of {len(judged)}", int(ends[number - 1]) - len(clip), int(ends[-1]))
@@ -132,7 +142,10 @@ def evaluate_sets(
         if noise is not None:
             for name, motions in systems.motions(replace(clip, waveform=under_noise(clip, noise))).items():
                 noisy.setdefault(name, []).append(judge.score(motions))
-    return Report(part, samples, scores, ranges, _rest(parts.train + parts.tune + parts.test), noise, noisy)
+        for frames, found in live.items():
+            for name, motions in systems.live(clip, frames).items():
+                found.setdefault(name, []).append(judge.score(motions))
+    return Report(part, samples, scores, ranges, _rest(parts.train + parts.tune + parts.test), noise, noisy, live)
 
 
 def _rest(clips: list[Clip]) -> dict[str, dict[str, RealRest]]:
@@ -161,7 +174,7 @@ def label_vowels(clips: list[Clip], work: Path, progress: Progress) -> dict[str,
 def _predictors(
     training: list[Recording], with_baselines: bool, config: TcnConfig, progress: Progress
 ) -> dict[str, Predictor]:
-    systems = {"encoder": baselines.articulation(training)}
+    systems = {ENCODER: baselines.articulation(training)}
     if not with_baselines:
         return systems
     for done, recording in enumerate(training):

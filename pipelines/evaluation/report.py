@@ -24,7 +24,7 @@ from pipelines.evaluation.scores import (
 
 FEW = 5  # speakers: of fewer, no interval is told
 GROUPS: tuple[Literal["set", "language", "sex"], ...] = ("set", "language", "sex")
-#: Figures whose fall is told under noise.
+#: Figures whose fall is told under noise, and under a short look-ahead.
 FALL = ("gap r", "gap r in speech", "closure AUC")
 
 
@@ -42,6 +42,8 @@ class Report:
     """dB of the speech over the noise that ``noisy`` was heard under."""
     noisy: dict[str, list[ClipScore]] = field(default_factory=dict)
     """The scores under noise, of all systems that hear."""
+    live: dict[int, dict[str, list[ClipScore]]] = field(default_factory=dict)
+    """The scores of what hears through the encoder, by the frames that it hears beyond each."""
 
     @property
     def clips(self) -> list[ClipScore]:
@@ -68,7 +70,8 @@ class Report:
             }  # fmt: skip
 
         rest = {"": self.rest[name]} if kind == "set" and name in self.rest else self.rest
-        return replace(self, scores=of(self.scores), noisy=of(self.noisy), rest=rest)
+        live = {frames: of(found) for frames, found in self.live.items()}
+        return replace(self, scores=of(self.scores), noisy=of(self.noisy), live=live, rest=rest)
 
     def figures(self, system: str) -> dict[str, Figure]:
         """Figures of a system that are no means over clips."""
@@ -121,4 +124,13 @@ class Report:
         for system, scores in self.noisy.items():
             lost = compare(self.scores[system], scores)
             found[system] = {name: lost[name] for name in FALL if name in lost}
+        return found
+
+    @cached_property
+    def ahead(self) -> dict[int, dict[str, dict[str, Estimate]]]:
+        """By look-ahead in frames and system: FALL."""
+        found = {}
+        for frames, systems in self.live.items():
+            told = {system: summarise(scores) for system, scores in systems.items()}
+            found[frames] = {system: {name: figures[name] for name in FALL} for system, figures in told.items()}
         return found

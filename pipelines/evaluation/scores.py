@@ -15,6 +15,7 @@ import numpy as np
 ROUNDS = 2000  # of the bootstrap
 ONE, SHOWN, REAL = "moda", "moda, as shown", "real"
 BESIDE, BESIDE_SHOWN = "beside", "beside, as shown"
+ENCODER = "encoder"  # its own articulation track
 FRONT_END = "TCN, encoder"  # the baseline that hears what the generator hears
 
 

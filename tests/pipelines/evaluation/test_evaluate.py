@@ -212,7 +212,7 @@ class Ear:
         level = np.log10(np.abs(frames).mean(1, keepdims=True) + 1e-3)
         return torch.from_numpy(level.astype(np.float32)).repeat(1, 4)
 
-    def stream(self, waveform: np.ndarray) -> list[torch.Tensor]:
+    def stream(self, waveform: np.ndarray, lookahead: int | None = None) -> list[torch.Tensor]:
         return [self.hear(waveform)]
 
     def tokens(self, features: torch.Tensor) -> torch.Tensor:
@@ -367,7 +367,7 @@ def test_another_generator_and_noise_are_judged_on_the_same_clips(
     def run(beside: tuple[Path, Path], part: str = "tune") -> Report:
         return evaluation.evaluate_sets(
             [Path("set")], *weights, SamplerConfig(), part, 2, with_baselines=False, beside=beside, noise=5.0,
-            work=tmp_path,
+            lookaheads=(0, 25), work=tmp_path,
         )  # fmt: skip
 
     same = run(weights)
@@ -379,6 +379,9 @@ def test_another_generator_and_noise_are_judged_on_the_same_clips(
     clean, noisy = (scores["encoder"][0].figures["gap r"] for scores in (same.scores, same.noisy))
     assert same.fall["encoder"]["gap r"].mean == pytest.approx(clean - noisy) and clean != noisy
     assert set(same.rest) == {""}, "one set"
+    assert list(same.ahead) == [0, 25] and set(same.ahead[0]) == {"moda", "moda, as shown", "encoder"}
+    heard = [same.ahead[frames]["encoder"]["gap r"].mean for frames in (0, 25)]
+    assert len({*heard, same.summary["encoder"]["gap r"].mean}) == 3, "three ways to hear"
 
     network, space = load_checkpoint(weights[1])
     torch.manual_seed(1)
@@ -448,7 +451,7 @@ def lips_of(speaker: str, pause: float, **facts: str) -> ClipScore:
     silent[40:55] = True
     gap = np.where(silent, pause, 0.2 + 0.1 * np.sin(np.arange(100)))
     take = Take(gap[None], gap, np.ones(100, bool), silent)
-    return ClipScore(speaker, {"gap r": pause}, seconds=4.0, take=take, **facts)
+    return ClipScore(speaker, {"gap r": pause, "gap r in speech": 0.5, "closure AUC": 0.7}, seconds=4.0, take=take, **facts)
 
 
 REST = {
@@ -494,14 +497,19 @@ def test_small_groups_have_no_interval(tmp_path: Path) -> None:
 
 def test_differences_and_noise_have_tables_and_are_stored(tmp_path: Path) -> None:
     ours, theirs, noisy = ([lips_of(f"{i}", gap) for i in range(3)] for gap in (0.06, 0.02, 0.01))
-    report = Report("test", 1, {"moda": ours, "beside": theirs}, {}, noise=10.0, noisy={"moda": noisy})
-    *_, beside, fall = tables(report)
+    report = Report("test", 1, {"moda": ours, "beside": theirs}, {}, noise=10.0, noisy={"moda": noisy},
+                    live={3: {"moda": noisy}})  # fmt: skip
+    *_, beside, fall, ahead = tables(report)
     assert ("Mouth opening: r", "0.04\n[dim]0.04 0.04[/]") in zip(*(c.cells for c in beside.columns), strict=True)
     rows = dict(zip(*(column.cells for column in beside.columns), strict=True))
     assert rows["Median gap there: 0.5 to 1 s"] == "0.040\n[dim]0.040 0.040[/]"
     assert [list(column.cells) for column in fall.columns][:2] == [["moda"], ["0.05\n[dim]0.05 0.05[/]"]]
     assert "10 dB" in str(fall.title)
+    rows = dict(zip(*[column.cells for column in ahead.columns][:2], strict=True))
+    assert rows == {"120 ms: moda": "0.01\n[dim]0.01 0.01[/]", "all: moda": "0.06\n[dim]0.06 0.06[/]"}
     write(report, tmp_path / "figures.json")
     stored = json.loads((tmp_path / "figures.json").read_text())
+    assert stored["frames heard beyond each"]["3"]["moda"]["gap r"] == pytest.approx([0.01] * 3)
     assert stored["less those beside"]["moda"]["gap r"] == pytest.approx([0.04] * 3)
-    assert stored["lost under noise"] == {"dB": 10.0, "systems": {"moda": {"gap r": pytest.approx([0.05] * 3)}}}
+    lost = stored["lost under noise"]
+    assert lost["dB"] == 10 and lost["systems"]["moda"]["gap r"] == pytest.approx([0.05] * 3)
