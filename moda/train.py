@@ -101,19 +101,20 @@ def mirror(motion: Tensor) -> Tensor:
 
 
 def emphasise(example: Example, space: MotionSpace, gain: float) -> Example:
-    """The recording with its lips moved further from their mean."""
+    """The recording with its lips moved further from their mean, but where they rest."""
     motion = example.motion.clone()
     motion[:, LIPS] += (gain - 1) * (motion[:, LIPS] - space.mean[LIPS])
-    return replace(example, motion=motion)
+    return replace(example, motion=torch.where(example.resting[:, None], example.motion, motion))
 
 
 @torch.no_grad()
 def settle(example: Example, prior: nn.Linear, space: MotionSpace, share: float) -> Example:
-    """The recording with lips that keep to what the sound foretells, but for a share of the rest."""
+    """The recording with lips that keep to what the sound foretells, but for a share of what it leaves open, and but
+    where they rest."""
     foretold = space.denormalise(prior(example.tokens[:, -prior.in_features :].float()))
     motion = example.motion.clone()
     motion[:, LIPS] = foretold[:, LIPS] + share * (motion[:, LIPS] - foretold[:, LIPS])
-    return replace(example, motion=motion)
+    return replace(example, motion=torch.where(example.resting[:, None], example.motion, motion))
 
 
 @torch.no_grad()

@@ -20,6 +20,9 @@ train = typer.Typer(no_args_is_help=True, help="Train the embedded networks from
 
 Corpora = Annotated[list[Path], typer.Argument(metavar="SET...", help="Motion sets, as `moda prepare` makes them.")]
 Work = Annotated[Path, typer.Option(help="Where teacher labels are kept between runs.")]
+Beds = Annotated[
+    list[Path] | None, typer.Option(help="A folder of noise, babble or music to lie under speech; may be repeated.")
+]
 Seed = Annotated[int, typer.Option(help="The same seed and data give the same weights.")]
 Threads = Annotated[int, typer.Option(min=1, max=1024, help="Processor cores to use.")]
 Steps = Annotated[int | None, typer.Option(min=1, max=10_000_000, help="Fewer steps than the recipe's, to try things.")]
@@ -38,9 +41,7 @@ def encoder(
         list[Path] | None,
         typer.Option(help="A folder of `moda train speech`; may be repeated. Without any, less is heard."),
     ] = None,
-    beds: Annotated[
-        list[Path] | None, typer.Option(help="A folder of noise, babble or music to lie under it; may be repeated.")
-    ] = None,
+    beds: Beds = None,
     work: Work = Path("runs"),
     steps: Steps = None,
     seed: Seed = 0,
@@ -106,22 +107,27 @@ def motion(
     corpora: Corpora,
     out: Annotated[Path, typer.Option("--output", "-o", help="The weights, a .safetensors file.")],
     listener: Annotated[Path | None, typer.Option("--encoder", help="Audio encoder; the embedded one.")] = None,
+    beds: Beds = None,
     steps: Steps = None,
     seed: Seed = 0,
     threads: Threads = 2,
     bf16: Bf16 = False,
 ) -> None:
     """The motion generator, heard through an audio encoder."""
+    from pipelines.training import find_beds
+
     _check(corpora, out)
     check_weights(listener, None)
+    find_beds(beds or ())
     with stages() as tell:
         from encoders.audio import EMBEDDED
         from moda import TrainConfig
-        from pipelines.training import fit_motion
+        from pipelines.training import fit_motion, load_beds
 
         _limit(threads)
         config = TrainConfig(seed=seed, precision=_precision(bf16))
-        fit_motion(corpora, out, listener or EMBEDDED, config if steps is None else replace(config, steps=steps), tell)
+        config = config if steps is None else replace(config, steps=steps)
+        fit_motion(corpora, out, listener or EMBEDDED, config, tell, load_beds(beds) if beds else None)
 
 
 def check_weights(listener: Path | None, generator: Path | None) -> None:

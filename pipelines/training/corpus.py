@@ -17,7 +17,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from contracts import FPS, MOTION_DIM, SAMPLES_PER_FRAME
-from encoders.audio import another_voice, augment
+from encoders.audio import Beds, another_voice, augment
 from moda.motion import lip_gap
 from pipelines.training.emotions import pseudo_emotion, resting
 from pipelines.training.sets import CorpusError, check_speakers, part, read_sets
@@ -142,9 +142,9 @@ class Retake:
         return self.clip.valid[np.rint(self.at).astype(int)] | (self.silent > 0)
 
 
-def retake(clip: Clip, rng: np.random.Generator, quiet: float = 0.0) -> Retake:
-    """The clip at a random tempo, 0.88 to 1.14 times as fast, under :func:`encoders.audio.augment`; before it and
-    after it, with the chance ``quiet`` each, .4 to 2 s of silence."""
+def retake(clip: Clip, rng: np.random.Generator, quiet: float = 0.0, beds: Beds | None = None) -> Retake:
+    """The clip at a random tempo, 0.88 to 1.14 times as fast, under :func:`encoders.audio.augment`, above
+    beds if there are any; before it and after it, with the chance ``quiet`` each, .4 to 2 s of silence."""
     frames = round(len(clip) / rng.uniform(0.88, 1.14))
     samples = np.linspace(0, len(clip.waveform) - 1, frames * SAMPLES_PER_FRAME)
     waveform = np.interp(samples, np.arange(len(clip.waveform)), clip.waveform).astype(np.float32)
@@ -153,7 +153,7 @@ def retake(clip: Clip, rng: np.random.Generator, quiet: float = 0.0) -> Retake:
     at = np.pad(np.linspace(0, len(clip) - 1, frames), around, mode="edge")
     place = np.arange(len(at))
     silent = np.maximum(np.maximum(around[0] - place, place - (around[0] + frames - 1)), 0)
-    return Retake(clip, augment(waveform, rng), at, silent)
+    return Retake(clip, augment(waveform, rng, beds), at, silent)
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

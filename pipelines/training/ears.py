@@ -1,6 +1,6 @@
 """Training of the embedded audio encoder: what motion sets and labelled speech tell about sound.
 
-    moda train encoder SET... -o FILE  (hama, pocketsphinx and a TCN as teachers)
+    moda train encoder SET... -o FILE  (hama, pocketsphinx and TCNs as teachers)
 
 Everything random follows from the seed. Teacher labels are kept under --work and made once. The labelled speech is that
 of pipelines/training/speech.py.
@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -89,7 +90,7 @@ def read_lesson(
         visemes, rows = labels[clip.name]
         track = (clip.articulation - mean) / std
         if share:
-            thought = teachers[folds[clip.speaker]].predict(teacher_features(clip.waveform, phonetics(rows)))
+            thought = teachers[folds[clip.speaker]].think(clip.waveform, phonetics(rows))
             track += share * ((thought - mean) / std - track)
         track[~clip.valid] = np.nan
         return Speech(
@@ -106,15 +107,30 @@ def read_lesson(
     return Lesson(footage, unseen, watched, phonetics, ((0 - mean) / std).astype(np.float32), beds or Beds())
 
 
+class Teacher(NamedTuple):
+    """Two networks that tell the mouth; the mean of what they say follows lips better than either."""
+
+    both: Tcn  # hears log-mel and phones
+    mel: Tcn  # hears log-mel alone
+
+    def think(self, waveform: np.ndarray, phones: np.ndarray) -> np.ndarray:
+        """waveform [640 T] and phones [T, 40] -> articulation [T, 34] in units"""
+        features = (teacher_features(waveform, rows) for rows in (phones, phones[:, :0]))
+        return np.mean([network.predict(heard) for network, heard in zip(self, features, strict=True)], axis=0)
+
+
 def read_teachers(
     training: list[Clip], folds: dict[str, int], phones: dict[str, np.ndarray], progress: Progress
-) -> list[Tcn]:
+) -> list[Teacher]:
     """A teacher for each fold, taught by the others; phones: [T, 40] of each clip by name."""
 
-    def teacher(k: int) -> Tcn:
+    def teacher(k: int) -> Teacher:
         recipe, what = TcnConfig(seed=k), f"training teacher {k + 1} of {FOLDS}"
         others = [clip for clip in training if folds[clip.speaker] != k]
-        return train_teacher(others, phones, recipe, lambda done: progress(what, done, recipe.steps))
+        both = train_teacher(others, phones, recipe, lambda done: progress(what, done, 2 * recipe.steps))
+        deaf = {name: rows[:, :0] for name, rows in phones.items()}
+        mel = train_teacher(others, deaf, recipe, lambda done: progress(what, recipe.steps + done, 2 * recipe.steps))
+        return Teacher(both, mel)
 
     return [teacher(k) for k in range(FOLDS)]
 
@@ -134,9 +150,9 @@ def train_teacher(
     clips: list[Clip], phones: dict[str, np.ndarray], config: TcnConfig,
     progress: Callable[[int], object] = lambda steps: None,
 ) -> Tcn:  # fmt: skip
-    """A network that hears log-mel and phones, and tells the mouth: it labels speech that nobody filmed.
+    """A network that hears log-mel and phones, and tells the mouth.
 
-    phones: [T, 40] of each clip by name; they are those of the clean recording, whatever room it is heard in.
+    phones: [T, P] of each clip by name; they are those of the clean recording, whatever room it is heard in.
     """
     rng = np.random.default_rng(config.seed)
     examples = [
@@ -149,7 +165,7 @@ def train_teacher(
 
 
 def teacher_features(waveform: np.ndarray, phones: np.ndarray) -> Tensor:
-    """waveform [640 T] and phones [T, 40] -> [T, 200]"""
+    """waveform [640 T] and phones [T, P] -> [T, 160 + P]"""
     return torch.cat([mel_features(waveform), torch.from_numpy(phones)], dim=1)
 
 
@@ -159,8 +175,8 @@ def tcn_example(take: Retake, features: Tensor, weight: float) -> TcnExample:
 
 
 def labelled_speech(
-    folders: Sequence[Path], phonetics: Phonetics, teachers: list[Tcn], mean: np.ndarray, std: np.ndarray, work: Path,
-    progress: Callable[[int, int], object] = lambda done, total: None,
+    folders: Sequence[Path], phonetics: Phonetics, teachers: list[Teacher], mean: np.ndarray, std: np.ndarray,
+    work: Path, progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> list[Speech]:  # fmt: skip
     """Speech without pictures under the mouth that the teachers think goes with it, standardised by mean and std [34].
     Recordings are drawn in proportion to their length."""
@@ -168,8 +184,9 @@ def labelled_speech(
     items: list[Speech] = []
     for item in chain.from_iterable(map(load_speech, folders)):
         progress(len(items), total)
-        heard = teacher_features(item.waveform, phonetics(item.rows))
-        track = ((np.mean([teacher.predict(heard) for teacher in teachers], axis=0) - mean) / std).astype(np.float32)
+        phones = phonetics(item.rows)
+        thought = np.mean([teacher.think(item.waveform, phones) for teacher in teachers], axis=0)
+        track = ((thought - mean) / std).astype(np.float32)
         speech = Speech(
             pcm(item.waveform), item.visemes, track, item.rows.astype(np.float16), known_prosody(item.waveform, work),
             len(item.visemes) / FPS, item.language.startswith("en"), item.source,

@@ -451,7 +451,9 @@ def lips_of(speaker: str, pause: float, **facts: str) -> ClipScore:
     silent[40:55] = True
     gap = np.where(silent, pause, 0.2 + 0.1 * np.sin(np.arange(100)))
     take = Take(gap[None], gap, np.ones(100, bool), silent)
-    return ClipScore(speaker, {"gap r": pause, "gap r in speech": 0.5, "closure AUC": 0.7}, seconds=4.0, take=take, **facts)
+    return ClipScore(
+        speaker, {"gap r": pause, "gap r in speech": 0.5, "closure AUC": 0.7}, seconds=4.0, take=take, **facts
+    )
 
 
 REST = {

@@ -48,6 +48,7 @@ from pipelines.training.corpus import load_corpus, retake, speaker_weights, spli
 from pipelines.training.ears import by_speaker
 from pipelines.training.resume import Resume
 from pipelines.training.sets import CorpusError, check_sets, part
+from pipelines.training.train import motion_examples
 
 
 @pytest.fixture
@@ -220,7 +221,7 @@ def test_folds_keep_a_speaker_together_and_want_two(corpus: Path) -> None:
 
 
 def test_a_retake_keeps_sound_and_motion_together(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(corpora, "augment", lambda sound, _: sound)
+    monkeypatch.setattr(corpora, "augment", lambda sound, *_: sound)
     monkeypatch.setattr(corpora, "another_voice", lambda sound, _: (sound, 0.0))
     clip = load_corpus(corpus)[0]
     time = (np.arange(len(clip.waveform)) + 0.5) / SAMPLES_PER_FRAME - 0.5  # the middle of frame k is at k
@@ -476,3 +477,36 @@ def test_loudness_makes_no_second_copy() -> None:
 def test_log_mel_has_four_rows_a_frame() -> None:
     sound = torch.randn(2, 10 * SAMPLES_PER_FRAME, generator=torch.Generator().manual_seed(0))
     assert log_mel(sound).shape == (2, 10, 4, 40)
+
+
+class Deaf:
+    """Hears how loud each frame is, and nothing else."""
+
+    def hear(self, waveform: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(waveform.reshape(-1, SAMPLES_PER_FRAME).std(1, keepdims=True))
+
+
+def test_the_generator_hears_silence_around_clips_and_noise_alone(corpus: Path) -> None:
+    clips = load_corpus(corpus)
+    tone = np.sin(np.arange(160_000) / 5).astype(np.float32)
+    heard = motion_examples(clips, Deaf(), 0, Beds(music=[tone]))
+    talking, nobody = heard[: 5 * len(clips)], heard[5 * len(clips) :]
+    assert any(example.resting.any() for example in talking) and not all(example.resting.any() for example in talking)
+    assert all(example.resting.all() and not lip_gap(example.motion).any() for example in nobody)
+    assert all(0.2 < example.tokens.float().median() < 2 for example in nobody), "as loud as speech"
+    weight = sum(example.weight for example in talking[: len(clips)])
+    assert sum(example.weight for example in nobody) == pytest.approx(0.04 * weight)
+    assert len(motion_examples(clips, Deaf(), 0)) == 5 * len(clips)
+    assert not any(example.resting.any() for example in motion_examples(clips, Deaf()))
+
+
+def test_lips_that_rest_are_not_moved_to_what_is_foretold() -> None:
+    example = examples()[0]
+    resting = torch.zeros(100, dtype=torch.bool)
+    resting[:30] = True
+    example = replace(example, resting=resting)
+    space = lite_space([example])
+    prior = torch.nn.Linear(8, 70)
+    for made in (emphasise(example, space, 1.5), settle(example, prior, space, 0.3)):
+        assert torch.equal(made.motion[:30], example.motion[:30])
+        assert not torch.equal(made.motion[30:, LIPS], example.motion[30:, LIPS])
