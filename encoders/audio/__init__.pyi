@@ -24,6 +24,8 @@ from .teachers import TeacherError as TeacherError
 from .teachers import viseme_fold as viseme_fold
 from .tracks import AudioError as AudioError
 from .tracks import NoSound as NoSound
+from .train import MELS as MELS
+from .train import MELS_PER_FRAME as MELS_PER_FRAME
 from .train import log_mel as log_mel
 from .train import train_encoder as train_encoder
 from .visemes import VISEME_INDEX as VISEME_INDEX

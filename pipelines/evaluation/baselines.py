@@ -26,9 +26,9 @@ from pipelines.training import (
     phone_rows,
     retake,
     speaker_weights,
+    teacher_examples,
     teacher_features,
     train_tcn,
-    train_teacher,
 )
 
 REACH = 6  # frames, 240 ms: what the ridge hears on either side
@@ -141,7 +141,8 @@ def tcn_from_phones(training: list[Recording], config: TcnConfig) -> Predictor:
     rows = {recording.clip.name: phone_rows(reader, recording.clip.waveform) for recording in training}
     phonetics = Phonetics.fit(np.concatenate(list(rows.values())), reader.phones)
     phones = {name: phonetics(found) for name, found in rows.items()}
-    network = train_teacher([recording.clip for recording in training], phones, config)
+    clips = [recording.clip for recording in training]
+    network = train_tcn(teacher_examples(clips, phones, np.random.default_rng(config.seed)), config)
 
     def predict(recording: Recording) -> np.ndarray:
         waveform = recording.clip.waveform

@@ -6,9 +6,9 @@ from .corpus import speaker_weights as speaker_weights
 from .corpus import split as split
 from .ears import VARIANTS as VARIANTS
 from .ears import fit_encoder as fit_encoder
+from .ears import teacher_examples as teacher_examples
 from .ears import teacher_features as teacher_features
 from .ears import teacher_labels as teacher_labels
-from .ears import train_teacher as train_teacher
 from .recordings import find_beds as find_beds
 from .recordings import read_recordings as read_recordings
 from .sets import JUDGED as JUDGED

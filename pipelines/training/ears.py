@@ -39,7 +39,7 @@ from pipelines.training.corpus import Clip, Retake, load_corpus, retake, speaker
 from pipelines.training.resume import Resume
 from pipelines.training.sets import CorpusError, Progress
 from pipelines.training.speech import load_speech, manifest, phone_rows
-from pipelines.training.tcn import Tcn, TcnConfig, TcnExample, mel_features, train_tcn
+from pipelines.training.tcn import MEL_FEATURES, Tcn, TcnConfig, TcnExample, mel_features, train_tcn
 
 log = logging.getLogger(__name__)
 
@@ -123,14 +123,18 @@ def read_teachers(
     training: list[Clip], folds: dict[str, int], phones: dict[str, np.ndarray], progress: Progress
 ) -> list[Teacher]:
     """A teacher for each fold, taught by the others; phones: [T, 40] of each clip by name."""
+    progress("hearing the footage for the teachers", 0, 0)
+    examples = teacher_examples(training, phones, np.random.default_rng(0))
+    owners = [clip.speaker for _ in range(VARIANTS) for clip in training]
 
     def teacher(k: int) -> Teacher:
         recipe, what = TcnConfig(seed=k), f"training teacher {k + 1} of {FOLDS}"
-        others = [clip for clip in training if folds[clip.speaker] != k]
-        both = train_teacher(others, phones, recipe, lambda done: progress(what, done, 2 * recipe.steps))
-        deaf = {name: rows[:, :0] for name, rows in phones.items()}
-        mel = train_teacher(others, deaf, recipe, lambda done: progress(what, recipe.steps + done, 2 * recipe.steps))
-        return Teacher(both, mel)
+        both = [one for one, speaker in zip(examples, owners, strict=True) if folds[speaker] != k]
+        mel = [replace(one, features=one.features[:, :MEL_FEATURES]) for one in both]
+        return Teacher(
+            train_tcn(both, recipe, lambda done: progress(what, done, 2 * recipe.steps)),
+            train_tcn(mel, recipe, lambda done: progress(what, recipe.steps + done, 2 * recipe.steps)),
+        )
 
     return [teacher(k) for k in range(FOLDS)]
 
@@ -146,22 +150,17 @@ def by_speaker(clips: list[Clip]) -> dict[str, int]:
     return {speaker: place % FOLDS for place, speaker in enumerate(longest_first)}
 
 
-def train_teacher(
-    clips: list[Clip], phones: dict[str, np.ndarray], config: TcnConfig,
-    progress: Callable[[int], object] = lambda steps: None,
-) -> Tcn:  # fmt: skip
-    """A network that hears log-mel and phones, and tells the mouth.
+def teacher_examples(clips: list[Clip], phones: dict[str, np.ndarray], rng: np.random.Generator) -> list[TcnExample]:
+    """Clips VARIANTS times, round after round, as a network hears them that tells the mouth of log-mel and phones.
 
     phones: [T, P] of each clip by name; they are those of the clean recording, whatever room it is heard in.
     """
-    rng = np.random.default_rng(config.seed)
-    examples = [
-        tcn_example(take, teacher_features(take.waveform, take.track(phones[clip.name])), weight)
+    return [
+        tcn_example(take, teacher_features(take.waveform, take.track(phones[clip.name])).half(), weight)
         for _ in range(VARIANTS)
         for clip, weight in zip(clips, speaker_weights(clips), strict=True)
         for take in [retake(clip, rng)]
     ]
-    return train_tcn(examples, config, progress)
 
 
 def teacher_features(waveform: np.ndarray, phones: np.ndarray) -> Tensor:

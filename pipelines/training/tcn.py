@@ -15,7 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from encoders.audio import log_mel, loudness
+from encoders.audio import MELS, MELS_PER_FRAME, log_mel, loudness
+
+MEL_FEATURES = MELS * MELS_PER_FRAME
 
 
 @dataclass(frozen=True)
