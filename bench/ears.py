@@ -75,6 +75,7 @@ ROWS: dict[str, Callable[[Lesson, TrainConfig], Recipe]] = {
     "12 M parameters": _shaped(hidden=384, heads=6, mlp=1536),
     "without short look-ahead": _trained(ahead=0.0),
     "without prosody": _shaped(prosody=False),
+    "masked prediction": _trained(masked=0.5),
     "without rest": _trained(quiet=0.0, nobody=0.0),
 }
 

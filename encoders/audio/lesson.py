@@ -19,6 +19,7 @@ from encoders.audio.wav2vec import loudness
 
 UNKNOWN = -1
 LOOKAHEADS = (2, 3, 4)  # frames, 80 to 160 ms
+MASKED = 5  # frames of a masked span, .2 s, as in wav2vec 2.0
 SETTLING = 6  # frames after speech, or before it, in which nobody can say how far a mouth has come to rest
 SILENT = (0.0, 0.0, 0.0, float("nan"))  # prosody where nobody speaks
 
@@ -65,6 +66,7 @@ class TrainConfig:
     nobody: float = 0.04  # share of the stretches in which nobody speaks, where there are beds
     quiet: float = 0.2  # share of the stretches that begin or end in silence
     ahead: float = 0.5  # share of the steps that hear no further than LOOKAHEADS
+    masked: float = 0.0  # share of the stretches of which spans are masked, to be told from the rest
     foreign: float = 0.3  # weight of the recogniser's mouth shapes outside English
     checkpoint: int = 200
     seed: int = 0
@@ -77,9 +79,18 @@ def batches(lesson: Lesson, config: TrainConfig, begin: int) -> Iterator[dict[st
         rng = np.random.default_rng([config.seed, step])
         lookahead = int(rng.choice(LOOKAHEADS)) if rng.random() < config.ahead else None
         chosen = [items[i] for i in rng.choice(len(odds), config.batch, p=odds)]
-        rows = [_excerpt(item, config, lesson, rng) for item in chosen]
+        rows = [_excerpt(item, config, lesson, rng) | {"masked": _mask(config, rng)} for item in chosen]
         batch: dict[str, Any] = {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in rows[0]}
         yield batch | {"english": torch.tensor([item.english for item in chosen]), "lookahead": lookahead}
+
+
+def _mask(config: TrainConfig, rng: np.random.Generator) -> np.ndarray:
+    """Spans of MASKED frames, about a third of a stretch: bool [frames]."""
+    masked = np.zeros(config.frames, bool)
+    if rng.random() < config.masked:
+        for begin in rng.integers(0, config.frames, round(0.4 * config.frames / MASKED)):
+            masked[begin : begin + MASKED] = True
+    return masked
 
 
 def _odds(lesson: Lesson, unseen: float) -> np.ndarray:

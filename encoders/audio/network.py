@@ -229,10 +229,12 @@ class LiteEncoder(nn.Module):
             nn.Conv1d(config.hidden, ARTICULATION_CHANNELS, 5, padding=2),
         )  # fmt: skip
 
-    def forward(self, waveform: Tensor, lookahead: int | None = None) -> Heard:
-        """waveform [B, 640 T]; with a ``lookahead`` frame t hears up to 2.5 ms beyond frame t + lookahead."""
+    def forward(self, waveform: Tensor, lookahead: int | None = None, masked: Tensor | None = None) -> Heard:
+        """waveform [B, 640 T]; with a ``lookahead`` frame t hears up to 2.5 ms beyond frame t + lookahead; frames that
+        are ``masked``, bool [B, T], are not heard by the transformer."""
         features = self.frames.convolve(waveform)
-        hidden = self.frames.transform(features, lookahead)
+        heard = features if masked is None else features.masked_fill(masked[..., None], 0)
+        hidden = self.frames.transform(heard, lookahead)
         visemes = self.viseme_head(hidden)
         joined = torch.cat([hidden, visemes.softmax(-1)], dim=-1)  # [B, T, D + 15]
         joined = F.dropout(joined, 0.2, self.training).transpose(1, 2)

@@ -34,6 +34,7 @@ from encoders.audio.wav2vec import loudness, save_lite
 log = logging.getLogger(__name__)
 
 MELS, MELS_PER_FRAME = 40, 4  # a 100 Hz spectrogram
+CODES, CODE_WIDTH = 512, 16  # of masked prediction
 
 
 def train_encoder(
@@ -124,6 +125,8 @@ class Heads(nn.Module):
     centre: Tensor
     axes: Tensor
     members: Tensor
+    projection: Tensor
+    codebook: Tensor
 
     def __init__(self, shape: LiteConfig, phonetics: Phonetics) -> None:
         super().__init__()
@@ -133,6 +136,18 @@ class Heads(nn.Module):
         self.register_buffer("centre", torch.from_numpy(phonetics.centre).float(), persistent=False)
         self.register_buffer("axes", torch.from_numpy(phonetics.axes).float(), persistent=False)
         self.register_buffer("members", torch.from_numpy(phonetics.members).float(), persistent=False)
+        self.codes = nn.Linear(shape.hidden, CODES)
+        fixed = torch.Generator().manual_seed(0)
+        for name, size in {"projection": (MELS * MELS_PER_FRAME, CODE_WIDTH), "codebook": (CODE_WIDTH, CODES)}.items():
+            self.register_buffer(name, F.normalize(torch.randn(size, generator=fixed), dim=0), persistent=False)
+
+    def masked_loss(self, hidden: Tensor, spectrogram: Tensor, masked: Tensor) -> Tensor:
+        """Which code the spectrogram [B, T, 160] of a masked frame falls into, told from the frames about it: masked
+        prediction as in wav2vec 2.0, with the fixed random codebook of BEST-RQ (Chiu et al. 2022, arXiv 2202.01855) in
+        place of a learnt one."""
+        codes = (F.normalize(spectrogram @ self.projection, dim=-1) @ self.codebook).argmax(-1)
+        found = F.cross_entropy(self.codes(hidden).flatten(0, 1), codes.flatten(), reduction="none")
+        return _mean_over(found.unflatten(0, codes.shape), masked)
 
     def losses(self, hidden: Tensor, log_teacher: Tensor, english: Tensor, foreign: float) -> dict[str, Tensor]:
         """Against a recogniser's log posteriors [B, T, 191], NaN where not known; english: bool [B].
@@ -158,15 +173,19 @@ def _losses(
     network: LiteEncoder, heads: Heads, batch: dict[str, Any], mel_weight: float, config: TrainConfig
 ) -> dict[str, Tensor]:
     with torch.autocast("cpu", config.precision, enabled=config.precision != torch.float32):
-        heard = network(batch["waveform"], batch["lookahead"])
-    features, hidden, logits, prosody, track = (part.float() for part in heard)
+        heard = network(batch["waveform"], batch["lookahead"], batch["masked"])
+    features, hidden, logits, track = (
+        part.float() for part in (heard.features, heard.hidden, heard.visemes, heard.articulation)
+    )
     target = log_mel(batch["waveform"]).flatten(2)  # [B, T, 4 * 40]
     losses = {"mel": mel_weight * F.mse_loss(heads.mel(features), target)}
     losses["viseme"] = 0.5 * F.cross_entropy(
         logits.flatten(0, 1), batch["visemes"].flatten(), ignore_index=UNKNOWN, label_smoothing=0.05
     )
     losses |= heads.losses(hidden, batch["phones"], batch["english"], config.foreign)
-    losses["prosody"] = 0.5 * _prosody_loss(prosody, batch["prosody"])
+    losses["masked"] = 0.3 * heads.masked_loss(hidden, target, batch["masked"])
+    if heard.prosody is not None:
+        losses["prosody"] = 0.5 * _prosody_loss(heard.prosody.float(), batch["prosody"])
     wanted = batch["articulation"]
     losses["articulation"] = _masked_mse(track[..., :-1], wanted[..., :-1])
     losses["gap"] = _masked_mse(track[..., -1:], wanted[..., -1:])

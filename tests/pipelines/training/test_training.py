@@ -19,7 +19,7 @@ from encoders.audio.augmentation import Beds, augment
 from encoders.audio.lesson import SETTLING, Lesson, Speech, _excerpt, _odds
 from encoders.audio.lesson import TrainConfig as EncoderTrainConfig
 from encoders.audio.lesson import batches as stretches
-from encoders.audio.network import ARTICULATION_CHANNELS, LiteConfig
+from encoders.audio.network import ARTICULATION_CHANNELS, LiteConfig, LiteEncoder
 from encoders.audio.teachers import Phonetics
 from encoders.audio.train import Heads, log_mel, train_encoder
 from encoders.audio.wav2vec import load_lite, loudness
@@ -510,3 +510,28 @@ def test_lips_that_rest_are_not_moved_to_what_is_foretold() -> None:
     for made in (emphasise(example, space, 1.5), settle(example, prior, space, 0.3)):
         assert torch.equal(made.motion[:30], example.motion[:30])
         assert not torch.equal(made.motion[30:, LIPS], example.motion[30:, LIPS])
+
+
+def test_masked_frames_are_not_heard_and_alone_are_asked_for() -> None:
+    torch.manual_seed(0)
+    lesson, shape = lesson_of(60), LiteConfig.large()
+    batch = next(stretches(lesson, EncoderTrainConfig(steps=1, batch=6, frames=50, masked=0.5, ahead=0), 0))
+    rows = batch["masked"].float().mean(1)
+    assert (rows == 0).any() and ((rows > 0.15) & (rows < 0.5)).any()
+    network, heads = LiteEncoder(shape).eval(), Heads(shape, lesson.phonetics)
+    masked = torch.zeros(1, 20, dtype=torch.bool)
+    masked[0, 8:13] = True
+    sound = torch.randn(1, 20 * SAMPLES_PER_FRAME)
+    other = sound.clone()
+    other[0, 8 * SAMPLES_PER_FRAME + 60 : 13 * SAMPLES_PER_FRAME - 60] = 0
+    with torch.no_grad():
+        difference = network(sound, masked=masked).hidden - network(other, masked=masked).hidden
+        assert difference.abs().max() < 1e-5 < (network(sound).hidden - network(other).hidden).abs().max()
+        spectrogram = log_mel(sound).flatten(2)
+        hidden = network(sound, masked=masked).hidden
+        loss = heads.masked_loss(hidden, spectrogram, masked)
+        changed = spectrogram.clone()
+        changed[:, ~masked[0]] = 0
+        assert heads.masked_loss(hidden, changed, masked) == loss > 3
+        assert heads.masked_loss(hidden, spectrogram, ~masked) != loss
+        assert heads.masked_loss(hidden, spectrogram, torch.zeros_like(masked)) == 0
