@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from contracts import EMOTIONS
+from encoders.audio.visemes import VISEME_INDEX
 from encoders.face.headfit import euler_degrees, rotation_matrix
 from encoders.face.portrait import encode_face
 from tests.bench.bench_support import bench
@@ -199,3 +200,18 @@ def test_the_published_networks_are_measured_and_agree(
     assert took.keys() == published.PUBLISHED_MS.keys() and min(took.values()) > 0
     published.on_gpu(torch.device("cpu"), 1)
     assert "no CUDA device here" in capsys.readouterr().out
+
+
+def test_moments_are_where_the_sound_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = bench("moments", monkeypatch)
+    loud = np.full(100, 0.1)
+    loud[40:52] = 0
+    loud[70] = 0.3
+    noise = np.random.default_rng(0).standard_normal(100 * 640)
+    posteriors = np.full((100, 15), 0.01)
+    for frame, viseme in ((20, "aa"), (70, "aa"), (30, "U"), (60, "PP"), (45, "PP")):  # the last is in the pause
+        posteriors[frame, VISEME_INDEX[viseme]] = 0.8 + frame / 1e4
+    at = found.moments((np.repeat(loud, 640) * noise).astype(np.float32), posteriors)
+    assert at == {"first": 0, "pause": 46, "open vowel": 70, "rounded": 30, "bilabial": 60, "last": 99}
+    steady = found.moments((0.1 * noise).astype(np.float32), posteriors)
+    assert "pause" not in steady and list(steady) == ["first", "open vowel", "rounded", "bilabial", "last"]
