@@ -125,7 +125,7 @@ def _lesson(path: Path, corpora: list[Path], speech: list[Path], beds: list[Path
                 told.add(what)
                 logging.info(what)
 
-        lesson = read_lesson(corpora, speech, work, tell, load_beds(beds))
+        lesson = read_lesson(corpora, speech, work, tell, load_beds(beds), torch.bfloat16)
         part = path.with_suffix(".part")
         with part.open("wb") as file:
             pickle.dump(lesson, file, protocol=5)

@@ -59,7 +59,7 @@ def fit_encoder(
     """Train the audio encoder on motion sets and, if given, folders of labelled speech (`moda train speech`).
 
     With beds (`load_beds`), they and what the other recordings say lie under what is heard."""
-    lesson = read_lesson(corpora, speech, work, progress, beds)
+    lesson = read_lesson(corpora, speech, work, progress, beds, config.precision)
     log.info("%d recordings to train on, %d of other speakers to watch", len(lesson), len(lesson.heldout))
     company = [len(sound) for kind in ("noise", "babble", "music") for sound in lesson.beds.of(kind)]
     heard = [(len(item.waveform), item.weight) for item in (*lesson.footage, *lesson.speech)]
@@ -69,10 +69,11 @@ def fit_encoder(
 
 
 def read_lesson(
-    corpora: Sequence[Path], speech: Sequence[Path], work: Path, progress: Progress, beds: Beds | None = None
-) -> Lesson:
+    corpora: Sequence[Path], speech: Sequence[Path], work: Path, progress: Progress, beds: Beds | None = None,
+    precision: torch.dtype = torch.float32,
+) -> Lesson:  # fmt: skip
     """What there is to learn from: footage of the training speakers, speech without pictures, the tuning speakers to
-    watch, and beds."""
+    watch, and beds. The teachers are trained in ``precision``."""
     progress("reading the sets", 0, 0)
     training, tuning, _ = split(load_corpus(*corpora, progress=partial(progress, "reading the sets")))
     folds = by_speaker(training)
@@ -84,7 +85,8 @@ def read_lesson(
     phonetics = Phonetics.fit(np.concatenate([labels[clip.name][1] for clip in training]), reader.phones)
     tracks = np.concatenate([clip.articulation[clip.valid] for clip in training])
     mean, std = tracks.mean(0), tracks.std(0)
-    teachers = read_teachers(training, folds, {name: phonetics(rows) for name, (_, rows) in labels.items()}, progress)
+    phones = {name: phonetics(rows) for name, (_, rows) in labels.items()}
+    teachers = read_teachers(training, folds, phones, progress, precision)
 
     def recorded(clip: Clip, weight: float, share: float) -> Speech:
         visemes, rows = labels[clip.name]
@@ -120,15 +122,16 @@ class Teacher(NamedTuple):
 
 
 def read_teachers(
-    training: list[Clip], folds: dict[str, int], phones: dict[str, np.ndarray], progress: Progress
-) -> list[Teacher]:
+    training: list[Clip], folds: dict[str, int], phones: dict[str, np.ndarray], progress: Progress,
+    precision: torch.dtype,
+) -> list[Teacher]:  # fmt: skip
     """A teacher for each fold, taught by the others; phones: [T, 40] of each clip by name."""
     progress("hearing the footage for the teachers", 0, 0)
     examples = teacher_examples(training, phones, np.random.default_rng(0))
     owners = [clip.speaker for _ in range(VARIANTS) for clip in training]
 
     def teacher(k: int) -> Teacher:
-        recipe, what = TcnConfig(seed=k), f"training teacher {k + 1} of {FOLDS}"
+        recipe, what = TcnConfig(seed=k, precision=precision), f"training teacher {k + 1} of {FOLDS}"
         both = [one for one, speaker in zip(examples, owners, strict=True) if folds[speaker] != k]
         mel = [replace(one, features=one.features[:, :MEL_FEATURES]) for one in both]
         return Teacher(

@@ -44,6 +44,7 @@ class TcnConfig:
     gap_weight: float = 4.0
     speed_weight: float = 0.5
     seed: int = 0
+    precision: torch.dtype = torch.float32  # of the network's arithmetic; parameters and losses stay float32
 
 
 class Tcn(nn.Module):
@@ -106,7 +107,9 @@ def train_tcn(
         weights = torch.ones(len(known[0]))
         weights[-1] = config.gap_weight
         for step, (features, wanted, valid) in enumerate(_batches(examples, config, network, rng), 1):
-            found = network(features)
+            with torch.autocast("cpu", config.precision, enabled=config.precision != torch.float32):
+                found = network(features)
+            found = found.float()
             error = (found - wanted).square() * weights
             speed = F.smooth_l1_loss(found.diff(dim=1), wanted.diff(dim=1), reduction="none") * weights
             both = torch.minimum(valid[:, 1:], valid[:, :-1])
