@@ -1,6 +1,6 @@
 """Six moments of a voice on every portrait, to judge lips by eye: does the mouth rest, open, round and shut?
 
-    python bench/moments.py OUT VOICE PORTRAIT... [--beside FOLDER] [--size 384]
+    python bench/moments.py OUT VOICE PORTRAIT... [--beside FOLDER] [--size 768]
 
 The moments are found in the sound: the first frame, the middle of the longest pause, the loudest open vowel, the surest
 rounded vowel, the surest bilabial, the last frame. OUT gets moments_1.png, ..., a row per portrait; with ``--beside`` a
@@ -19,7 +19,7 @@ import torch
 from figures import PICTURES, files
 from gallery import TILE, Row
 from gallery import draw as draw_rows
-from PIL import Image
+from strips import mouth_crops
 
 from contracts import ModaError
 from encoders.audio.media import load_audio
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from contracts import Array, SourceFace
 
 MOMENTS = ("first", "pause", "open vowel", "rounded", "bilabial", "last")
+WIDTH = 3.2  # of a picture, in widths of the mouth
 SETTLED = 3  # frames about a bilabial in which the lips may meet
 
 
@@ -63,10 +64,8 @@ def act(
     gap, frames = lip_gap(motion), dict(at)
     about = range(max(0, at["bilabial"] - SETTLED), min(len(gap), at["bilabial"] + SETTLED + 1))
     frames["bilabial"] = min(about, key=lambda frame: gap[frame])
-    rows = motion[list(frames.values())]
-    renderer = head.models().renderer
-    drawn = renderer.render(renderer.prepare(face, size), rows)
-    return [np.asarray(Image.fromarray(frame).resize((TILE, TILE))) for frame in drawn], gap[list(frames.values())]
+    chosen = list(frames.values())
+    return mouth_crops(head, face, motion[chosen], size, TILE, WIDTH), gap[chosen]
 
 
 def main() -> None:
@@ -75,7 +74,7 @@ def main() -> None:
     parser.add_argument("voice", type=Path)
     parser.add_argument("portraits", type=Path, nargs="+")
     parser.add_argument("--beside", type=Path)
-    parser.add_argument("--size", type=int, default=384)
+    parser.add_argument("--size", type=int, default=768)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     arguments.out.mkdir(parents=True, exist_ok=True)

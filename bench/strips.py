@@ -87,16 +87,19 @@ def take(head: TalkingHead, recording: Recording, identity: Array, reader: Phone
     )
 
 
-def mouth_crops(head: TalkingHead, face: SourceFace, motion: Array, size: int = 384) -> list[Array]:
-    """The mouth in every STEPth frame of motion [T, 70], uint8 [TILE, TILE, 3]: one crop, that of the first frame."""
+def mouth_crops(
+    head: TalkingHead, face: SourceFace, motion: Array, size: int = 384, tile: int = TILE, width: float = 2.2
+) -> list[Array]:
+    """The mouth in the frames of motion [T, 70], uint8 [tile, tile, 3]: one crop, that of the first frame, ``width``
+    times as wide as the mouth."""
     prepared = head.models().renderer.prepare(face, size)
-    frames = list(head.models().renderer.render(prepared, motion[::STEP]))
+    frames = list(head.models().renderer.render(prepared, motion))
     with FaceLandmarker() as landmarker:
         found = next(faces[0] for faces in map(landmarker.detect, frames) if faces)
     right, left = found.points[list(MOUTH), :2]
-    centre, side = (right + left) / 2, 2.2 * np.linalg.norm(left - right)
+    centre, side = (right + left) / 2, width * np.linalg.norm(left - right)
     box = tuple(round(float(v)) for v in (*(centre - side / 2), *(centre + side / 2)))
-    return [np.asarray(Image.fromarray(frame).crop(box).resize((TILE, TILE))) for frame in frames]
+    return [np.asarray(Image.fromarray(frame).crop(box).resize((tile, tile))) for frame in frames]
 
 
 def draw(recording: Recording, shown: Take, crops: list[Array], path: Path) -> None:
@@ -163,7 +166,7 @@ def main() -> None:
         recording = Recording.read(path, arguments.start, arguments.seconds)
         shown = take(head, recording, identity, reader)
         picture = arguments.out / f"{recording.name}.png"
-        draw(recording, shown, mouth_crops(head, face, shown.motion), picture)
+        draw(recording, shown, mouth_crops(head, face, shown.motion[::STEP]), picture)
         gap = lip_gap(shown.motion)
         words = [f"gap median {np.median(gap):.3f}, p95 {np.quantile(gap, 0.95):.3f}, shut {np.mean(gap < SHUT):.0%}"]
         if recording.gap is not None:
