@@ -86,7 +86,7 @@ def read_lesson(
     tracks = np.concatenate([clip.articulation[clip.valid] for clip in training])
     mean, std = tracks.mean(0), tracks.std(0)
     phones = {name: phonetics(rows) for name, (_, rows) in labels.items()}
-    teachers = read_teachers(training, folds, phones, progress, precision)
+    teachers = read_teachers(training, folds, phones, work, progress, precision)
 
     def recorded(clip: Clip, weight: float, share: float) -> Speech:
         visemes, rows = labels[clip.name]
@@ -120,26 +120,51 @@ class Teacher(NamedTuple):
         features = (teacher_features(waveform, rows) for rows in (phones, phones[:, :0]))
         return np.mean([network.predict(heard) for network, heard in zip(self, features, strict=True)], axis=0)
 
+    @classmethod
+    def taught(cls, examples: list[TcnExample], recipe: TcnConfig, progress: Callable[[int, int], object]) -> Teacher:
+        """By recordings with both features."""
+        steps = recipe.steps
+        mel = [replace(one, features=one.features[:, :MEL_FEATURES]) for one in examples]
+        return cls(
+            train_tcn(examples, recipe, lambda done: progress(done, 2 * steps)),
+            train_tcn(mel, recipe, lambda done: progress(steps + done, 2 * steps)),
+        )
+
+    def save(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as part:
+            torch.save([network.state_dict() for network in self], part)
+
+    @classmethod
+    def load(cls, path: Path, recipe: TcnConfig) -> Teacher:
+        networks = []
+        for state in torch.load(path, weights_only=True):
+            features, channels = len(state["enter.0.weight"]), len(state["mean"])
+            networks.append(Tcn(recipe, features, torch.zeros(channels), torch.ones(channels)).eval())
+            networks[-1].load_state_dict(state)
+        return cls(*networks)
+
 
 def read_teachers(
-    training: list[Clip], folds: dict[str, int], phones: dict[str, np.ndarray], progress: Progress,
+    training: list[Clip], folds: dict[str, int], phones: dict[str, np.ndarray], work: Path, progress: Progress,
     precision: torch.dtype,
 ) -> list[Teacher]:  # fmt: skip
-    """A teacher for each fold, taught by the others; phones: [T, 40] of each clip by name."""
+    """A teacher for each fold, taught by the others, kept in `work`; phones: [T, 40] of each clip by name."""
+    recipes = [TcnConfig(seed=k, precision=precision) for k in range(FOLDS)]
+    taught = [(clip.name, len(clip), folds[clip.speaker]) for clip in training]
+    paths = [work / f"teacher-{_digest(repr((recipe, VARIANTS, taught)).encode())}.pt" for recipe in recipes]
+    if all(path.is_file() for path in paths):
+        return [Teacher.load(path, recipe) for path, recipe in zip(paths, recipes, strict=True)]
     progress("hearing the footage for the teachers", 0, 0)
     examples = teacher_examples(training, phones, np.random.default_rng(0))
     owners = [clip.speaker for _ in range(VARIANTS) for clip in training]
-
-    def teacher(k: int) -> Teacher:
-        recipe, what = TcnConfig(seed=k, precision=precision), f"training teacher {k + 1} of {FOLDS}"
+    teachers = []
+    for k, (recipe, path) in enumerate(zip(recipes, paths, strict=True)):
         both = [one for one, speaker in zip(examples, owners, strict=True) if folds[speaker] != k]
-        mel = [replace(one, features=one.features[:, :MEL_FEATURES]) for one in both]
-        return Teacher(
-            train_tcn(both, recipe, lambda done: progress(what, done, 2 * recipe.steps)),
-            train_tcn(mel, recipe, lambda done: progress(what, recipe.steps + done, 2 * recipe.steps)),
-        )
-
-    return [teacher(k) for k in range(FOLDS)]
+        tell = partial(progress, f"training teacher {k + 1} of {FOLDS}")
+        teachers.append(Teacher.taught(both, recipe, tell))
+        teachers[-1].save(path)
+    return teachers
 
 
 def by_speaker(clips: list[Clip]) -> dict[str, int]:
@@ -214,7 +239,7 @@ def teacher_labels(clip: Clip, reader: PhoneReader, work: Path) -> tuple[np.ndar
 
 def known_prosody(waveform: np.ndarray, work: Path) -> np.ndarray:
     """:func:`encoders.audio.prosody_targets` of a recording, kept in `work`."""
-    path = work / "prosody" / f"{hashlib.sha256(pcm(waveform).tobytes()).hexdigest()[:24]}.npy"
+    path = work / "prosody" / f"{_digest(pcm(waveform).tobytes())}.npy"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as part, part.open("wb") as file:
@@ -225,3 +250,7 @@ def known_prosody(waveform: np.ndarray, work: Path) -> np.ndarray:
 def pcm(waveform: np.ndarray) -> np.ndarray:
     """float32 [N] -> int16 [N]"""
     return np.rint(np.clip(waveform, -1, 1) * 32767).astype(np.int16)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:24]

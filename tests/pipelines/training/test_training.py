@@ -7,6 +7,7 @@ import shutil
 import tracemalloc
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,10 +45,12 @@ from moda.train import (
 )  # fmt: skip
 from pipelines.cli.main import app
 from pipelines.training import corpus as corpora
+from pipelines.training import ears
 from pipelines.training.corpus import load_corpus, retake, speaker_weights, split
 from pipelines.training.ears import by_speaker
 from pipelines.training.resume import Resume
 from pipelines.training.sets import CorpusError, check_sets, part
+from pipelines.training.tcn import TcnConfig, train_tcn
 from pipelines.training.train import motion_examples
 
 
@@ -535,3 +538,29 @@ def test_masked_frames_are_not_heard_and_alone_are_asked_for() -> None:
         assert heads.masked_loss(hidden, changed, masked) == loss > 3
         assert heads.masked_loss(hidden, spectrogram, ~masked) != loss
         assert heads.masked_loss(hidden, spectrogram, torch.zeros_like(masked)) == 0
+
+
+def test_teachers_are_kept_and_taught_by_the_other_folds(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ears, "TcnConfig", partial(TcnConfig, steps=2, channels=8, dilations=(1,)))
+    heard: list[int] = []
+    monkeypatch.setattr(ears, "train_tcn", lambda items, *rest: heard.append(len(items)) or train_tcn(items, *rest))
+    clips = load_corpus(corpus)
+    phones = {clip.name: np.zeros((len(clip), 40), np.float32) for clip in clips}
+    folds = {"ann": 0, "bob": 1}
+
+    def teachers() -> list[ears.Teacher]:
+        return ears.read_teachers(clips, folds, phones, tmp_path / "work", lambda *_: None, torch.float32)
+
+    first = teachers()
+    assert heard == [10, 10, 5, 5, 15, 15], "five times the two clips of bob, then the one of ann, then all"
+    again = teachers()
+    assert len(heard) == 6 and len(again) == ears.FOLDS
+    sound, rows = clips[0].waveform, phones["a"]
+    for one, other in zip(first, again, strict=True):
+        assert np.array_equal(one.think(sound, rows), other.think(sound, rows))
+    assert not np.array_equal(first[0].think(sound, rows), first[1].think(sound, rows))
+    folds["bob"] = 2
+    teachers()
+    assert len(heard) == 12
