@@ -92,7 +92,7 @@ def read_lesson(
         visemes, rows = labels[clip.name]
         track = (clip.articulation - mean) / std
         if share:
-            thought = teachers[folds[clip.speaker]].think(clip.waveform, phonetics(rows))
+            thought = teachers[folds[clip.speaker]].think(teacher_features(clip.waveform, phonetics(rows)))
             track += share * ((thought - mean) / std - track)
         track[~clip.valid] = np.nan
         return Speech(
@@ -115,10 +115,9 @@ class Teacher(NamedTuple):
     both: Tcn  # hears log-mel and phones
     mel: Tcn  # hears log-mel alone
 
-    def think(self, waveform: np.ndarray, phones: np.ndarray) -> np.ndarray:
-        """waveform [640 T] and phones [T, 40] -> articulation [T, 34] in units"""
-        features = (teacher_features(waveform, rows) for rows in (phones, phones[:, :0]))
-        return np.mean([network.predict(heard) for network, heard in zip(self, features, strict=True)], axis=0)
+    def think(self, features: Tensor) -> np.ndarray:
+        """:func:`teacher_features` [T, 200] -> articulation [T, 34] in units"""
+        return (self.both.predict(features) + self.mel.predict(features[:, :MEL_FEATURES])) / 2
 
     @classmethod
     def taught(cls, examples: list[TcnExample], recipe: TcnConfig, progress: Callable[[int, int], object]) -> Teacher:
@@ -211,8 +210,8 @@ def labelled_speech(
     items: list[Speech] = []
     for item in chain.from_iterable(map(load_speech, folders)):
         progress(len(items), total)
-        phones = phonetics(item.rows)
-        thought = np.mean([teacher.think(item.waveform, phones) for teacher in teachers], axis=0)
+        features = teacher_features(item.waveform, phonetics(item.rows))
+        thought = np.mean([teacher.think(features) for teacher in teachers], axis=0)
         track = ((thought - mean) / std).astype(np.float32)
         speech = Speech(
             pcm(item.waveform), item.visemes, track, item.rows.astype(np.float16), known_prosody(item.waveform, work),
