@@ -75,14 +75,20 @@ def prosody_targets(waveform: np.ndarray) -> np.ndarray:
     import librosa
 
     frames = len(waveform) // SAMPLES_PER_FRAME
+    half = SAMPLES_PER_FRAME // 2
+    centred = np.pad(waveform[half:], (0, half))  # pyin's frames lie about multiples of the hop, ours about the middle
     hertz, voiced, _ = librosa.pyin(
-        waveform, fmin=LOWEST, fmax=HIGHEST, sr=SAMPLE_RATE, frame_length=1024, hop_length=SAMPLES_PER_FRAME // 2,
+        centred,
+        fmin=LOWEST,
+        fmax=HIGHEST,
+        sr=SAMPLE_RATE,
+        frame_length=1024,
+        hop_length=SAMPLES_PER_FRAME,
         resolution=0.3,
-    )  # fmt: skip
-    middle = slice(1, 2 * frames, 2)  # half a frame in: the centre of each video frame
+    )
     speaking = speech_frames(waveform)
-    heard = voiced[middle] & speaking
-    pitch = np.where(heard, np.log2(np.maximum(np.nan_to_num(hertz[middle], nan=PITCH_AT), 1) / PITCH_AT), np.nan)
+    heard = voiced[:frames] & speaking
+    pitch = np.where(heard, np.log2(np.nan_to_num(hertz[:frames], nan=PITCH_AT) / PITCH_AT), np.nan)
     return np.column_stack([speaking, heard, levels(waveform), pitch]).astype(np.float32)
 
 
