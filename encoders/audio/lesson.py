@@ -118,11 +118,11 @@ def _excerpt(item: Speech, config: TrainConfig, lesson: Lesson, rng: np.random.G
     nearest = np.clip(np.rint(at).astype(int), 0, len(item.visemes) - 1)
     visemes = item.visemes[nearest].astype(np.int64)
     last = len(item.visemes) - 0.5
-    outside = np.maximum(-0.5 - at, at - last)  # frames beyond the recording
-    visemes[outside > 0] = VISEMES.index("sil")
+    outside = np.maximum(-0.5 - at, at - last)  # frames beyond the recording: from 0 on, as in _track
+    visemes[outside >= 0] = VISEMES.index("sil")
     waveform, octaves = _sound(item, begin, wanted, frames, lesson.beds, rng)
     tracks["prosody"][:, HEARD.index("pitch")] += np.log2(wanted / frames) + octaves
-    tracks["prosody"][outside > 0] = SILENT
+    tracks["prosody"][outside >= 0] = SILENT
     tracks["articulation"][outside > SETTLING] = lesson.rest
     return {"waveform": waveform, "visemes": visemes} | tracks
 

@@ -564,3 +564,11 @@ def test_teachers_are_kept_and_taught_by_the_other_folds(
     folds["bob"] = 2
     teachers()
     assert len(heard) == 12
+
+
+def test_speech_and_level_are_known_everywhere() -> None:
+    """Also of a frame that lies on the very edge of a recording, as happens at some tempi."""
+    lesson, config = lesson_of(13), EncoderTrainConfig(frames=25, quiet=1.0)
+    for seed in range(300):
+        drawn = _excerpt(lesson.footage[0], config, lesson, np.random.default_rng(seed))
+        assert np.isfinite(drawn["prosody"][:, :3]).all() and np.isfinite(drawn["waveform"]).all()
