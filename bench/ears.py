@@ -1,7 +1,9 @@
 """What each ingredient of the audio encoder is worth: short trainings of equal steps, judged on the tuning speakers.
 
-    python bench/ears.py OUT SET... --speech FOLDER... --beds FOLDER... [--steps 600] [--seeds 2] [--only ROW...]
+    python bench/ears.py OUT SET... --former FILE --speech FOLDER... --beds FOLDER... [--steps 600] [--seeds 2]
+        [--only ROW...]
 
+All but `from scratch` go on from a former encoder: a few hundred steps of a new one hardly find the spectrogram.
 The encoder's own articulation track is compared with the tracked mouth: correlation of the inner-lip gap (all that was
 heard, 10 dB of pink noise under it, 120 ms of look-ahead) and AUC of closures in speech; sets apart. Differences to
 `all` are taken clip by clip, means over seeds, with intervals bootstrapped over speakers. What is learnt from, the
@@ -26,10 +28,9 @@ from rich.table import Table
 
 from encoders.audio.augmentation import Beds
 from encoders.audio.lesson import LOOKAHEADS, Lesson, TrainConfig
-from encoders.audio.network import LiteConfig
 from encoders.audio.prosody import speech_frames
 from encoders.audio.train import train_encoder
-from encoders.audio.wav2vec import AudioEncoder
+from encoders.audio.wav2vec import AudioEncoder, load_lite
 from moda.motion.layout import lip_gap
 from pipelines.evaluation.metrics import closure_auc, correlation
 from pipelines.evaluation.noise import under_noise
@@ -41,6 +42,7 @@ from pipelines.training.resume import Resume
 from pipelines.training.sets import JUDGED
 
 Recipe = tuple[Lesson, TrainConfig]
+SCRATCH = "from scratch"
 NOISE = 10.0  # dB
 
 
@@ -69,10 +71,9 @@ ROWS: dict[str, Callable[[Lesson, TrainConfig], Recipe]] = {
     "without Kokoro": _without("kokoro"),
     "without speech": lambda lesson, config: (replace(lesson, speech=[]), config),
     "without beds": lambda lesson, config: (replace(lesson, beds=Beds()), config),
-    "4 M parameters": _shaped(
-        **{k: v for k, v in asdict(LiteConfig()).items() if k in ("hidden", "heads", "layers", "mlp")}
-    ),
-    "12 M parameters": _shaped(hidden=384, heads=6, mlp=1536),
+    SCRATCH: lambda lesson, config: (lesson, config),
+    "4 M parameters": _shaped(layers=4),
+    "12 M parameters": _shaped(layers=14),
     "without short look-ahead": _trained(ahead=0.0),
     "without prosody": _shaped(prosody=False),
     "masked prediction": _trained(masked=0.5),
@@ -81,7 +82,8 @@ ROWS: dict[str, Callable[[Lesson, TrainConfig], Recipe]] = {
 
 
 def main(
-    out: Path, corpora: list[Path], speech: Annotated[list[Path], typer.Option()],
+    out: Path, corpora: list[Path], former: Annotated[Path, typer.Option()],
+    speech: Annotated[list[Path], typer.Option()],
     beds: Annotated[list[Path], typer.Option()], work: Path = Path("runs"), steps: int = 600, seeds: int = 2,
     threads: int = 1, only: Annotated[list[str] | None, typer.Option()] = None,
 ) -> None:  # fmt: skip
@@ -100,7 +102,8 @@ def main(
                     continue
                 lesson = lesson or _lesson(out / "lesson.pickle", corpora, speech, beds, work)
                 if not weights.is_file():
-                    _train(*ROWS[name](lesson, TrainConfig(steps=steps, seed=seed, precision=torch.bfloat16)), weights)
+                    recipe = ROWS[name](lesson, TrainConfig(steps=steps, seed=seed, precision=torch.bfloat16))
+                    _train(*recipe, weights, None if name == SCRATCH else former)
                 scores = judge(AudioEncoder.embedded(path=weights), clips)
                 figures.write_text(json.dumps([asdict(score) for score in scores]))
             rows.setdefault(name, []).append([ClipScore(**score) for score in json.loads(figures.read_text())])
@@ -134,10 +137,11 @@ def _lesson(path: Path, corpora: list[Path], speech: list[Path], beds: list[Path
         return pickle.load(file)  # our own, of the line before
 
 
-def _train(lesson: Lesson, config: TrainConfig, weights: Path) -> None:
+def _train(lesson: Lesson, config: TrainConfig, weights: Path, former: Path | None) -> None:
     part = weights.with_suffix(".part.safetensors")
     with Resume(part, (config, len(lesson))) as resume:
-        train_encoder(lesson, part, config, resume.keep, resume.kept)
+        begun = None if former is None else load_lite(former)
+        train_encoder(lesson, part, config, resume.keep, resume.kept, former=begun)
     part.rename(weights)
 
 

@@ -2,6 +2,7 @@ from . import voices as voices
 from .augmentation import Beds as Beds
 from .augmentation import another_voice as another_voice
 from .augmentation import augment as augment
+from .lesson import SETTLING as SETTLING
 from .lesson import UNKNOWN as UNKNOWN
 from .lesson import Lesson as Lesson
 from .lesson import Speech as Speech
@@ -34,4 +35,5 @@ from .visemes import frame_labels as frame_labels
 from .visemes import phone_visemes as phone_visemes
 from .wav2vec import EMBEDDED as EMBEDDED
 from .wav2vec import AudioEncoder as AudioEncoder
+from .wav2vec import load_lite as load_lite
 from .wav2vec import loudness as loudness

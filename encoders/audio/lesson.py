@@ -20,7 +20,7 @@ from encoders.audio.wav2vec import loudness
 UNKNOWN = -1
 LOOKAHEADS = (2, 3, 4)  # frames, 80 to 160 ms
 MASKED = 5  # frames of a masked span, .2 s, as in wav2vec 2.0
-SETTLING = 6  # frames after speech, or before it, in which nobody can say how far a mouth has come to rest
+SETTLING = 7  # frames that a mouth takes from speech to rest, and ahead of speech from rest
 SILENT = (0.0, 0.0, 0.0, float("nan"))  # prosody where nobody speaks
 
 

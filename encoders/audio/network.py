@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import torch
@@ -61,8 +61,8 @@ class LiteConfig:
 
     @classmethod
     def large(cls) -> Self:
-        """What `moda train encoder` makes: about 8 M parameters."""
-        return cls(hidden=320, heads=5, layers=6, mlp=1280, prosody=True)
+        """What `moda train encoder` makes: about 7 M parameters."""
+        return cls(layers=8, prosody=True)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -77,6 +77,11 @@ class LiteConfig:
             raise TypeError("a config is an object")
         fields: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in stored.items()}
         return cls(**fields)
+
+    def goes_on_from(self, former: LiteConfig) -> bool:
+        """Whether an encoder of this shape can take over all of the former's parameters: it may be deeper only."""
+        deeper = self.layers >= former.layers and self.prosody >= former.prosody
+        return deeper and replace(self, layers=former.layers, prosody=former.prosody) == former
 
     def wav2vec2(self) -> Wav2Vec2Config:
         # Layer norm in the convolutions rather than group norm over time: a frame then does not depend on how long
@@ -228,6 +233,21 @@ class LiteEncoder(nn.Module):
             nn.Conv1d(config.hidden + len(VISEMES), config.hidden, 5, padding=2), nn.GELU(),
             nn.Conv1d(config.hidden, ARTICULATION_CHANNELS, 5, padding=2),
         )  # fmt: skip
+
+    @torch.no_grad()
+    def go_on_from(self, former: LiteEncoder) -> None:
+        """Take over what a shallower encoder of the same widths has learnt: it gives the same at first.
+
+        Layers and heads that the former lacks begin anew, the layers with a share of nothing (the identity of
+        Net2DeeperNet, Chen et al., arXiv 1511.05641). Raises ValueError if the two do not fit.
+        """
+        if not self.config.goes_on_from(former.config):
+            raise ValueError("only an encoder of the same widths, and no deeper, can be gone on from")
+        self.load_state_dict(self.state_dict() | former.state_dict())
+        for layer in self.frames.backbone.encoder.layers[former.config.layers :]:
+            for last in (layer.attention.out_proj, layer.feed_forward.output_dense):
+                nn.init.zeros_(last.weight)
+                nn.init.zeros_(last.bias)
 
     def forward(self, waveform: Tensor, lookahead: int | None = None, masked: Tensor | None = None) -> Heard:
         """waveform [B, 640 T]; with a ``lookahead`` frame t hears up to 2.5 ms beyond frame t + lookahead; frames that

@@ -27,6 +27,7 @@ TOLD = (
 FLOOR = 40.0  # dB below the loud frames: what is fainter is all the same
 PITCH_AT = 160.0  # Hz: pitch is in octaves over this
 LOWEST, HIGHEST = 60.0, 500.0  # Hz
+DIP = 10  # frames, .4 s: stops and breaths are shorter
 USUAL, PHRASE, LONG = 6.0, 0.5, 1.5  # s that the usual level and pitch, a phrase, and the clocks remember
 
 
@@ -78,14 +79,9 @@ def prosody_targets(waveform: np.ndarray) -> np.ndarray:
     half = SAMPLES_PER_FRAME // 2
     centred = np.pad(waveform[half:], (0, half))  # pyin's frames lie about multiples of the hop, ours about the middle
     hertz, voiced, _ = librosa.pyin(
-        centred,
-        fmin=LOWEST,
-        fmax=HIGHEST,
-        sr=SAMPLE_RATE,
-        frame_length=1024,
-        hop_length=SAMPLES_PER_FRAME,
+        centred, fmin=LOWEST, fmax=HIGHEST, sr=SAMPLE_RATE, frame_length=1024, hop_length=SAMPLES_PER_FRAME,
         resolution=0.3,
-    )
+    )  # fmt: skip
     speaking = speech_frames(waveform)
     heard = voiced[:frames] & speaking
     pitch = np.where(heard, np.log2(np.nan_to_num(hertz[:frames], nan=PITCH_AT) / PITCH_AT), np.nan)
@@ -94,12 +90,8 @@ def prosody_targets(waveform: np.ndarray) -> np.ndarray:
 
 def levels(waveform: np.ndarray) -> np.ndarray:
     """Log energy [T] of a waveform [640 T] over that of its loud frames, in units of FLOOR: 0 faint, 1 loud."""
-    power = waveform.reshape(-1, SAMPLES_PER_FRAME).var(axis=1, dtype=np.float64) + 1e-10
-    loud = power[power >= np.quantile(power, 0.6)].mean()
-    return 1 + np.maximum(10 * np.log10(power / loud), -FLOOR) / FLOOR
-
-
-DIP = 10  # frames, .4 s: stops and breaths are shorter
+    level, loud = _decibels(waveform)
+    return 1 + np.maximum(level - loud, -FLOOR) / FLOOR
 
 
 def speech_frames(waveform: np.ndarray, dip: int = DIP) -> np.ndarray:
@@ -109,10 +101,15 @@ def speech_frames(waveform: np.ndarray, dip: int = DIP) -> np.ndarray:
     the way there from the clip's noise floor (5th percentile). Quiet of fewer than ``dip`` frames belongs to the
     speech, bursts under .12 s do not. It agrees with the frames of recognised phones on 94 to 100 % of a clip.
     """
-    frames = waveform[: len(waveform) // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME].reshape(-1, SAMPLES_PER_FRAME)
-    power = frames.var(axis=1, dtype=np.float64) + 1e-10
-    level = 10 * np.log10(power)
-    loud, floor = 10 * np.log10(power[power >= np.quantile(power, 0.6)].mean()), np.quantile(level, 0.05)
+    level, loud = _decibels(waveform)
+    floor = np.quantile(level, 0.05)
     heard = level > max(loud - 25, floor + 0.3 * (loud - floor))
     heard = binary_closing(np.pad(heard, dip), np.ones(dip))[dip:-dip]
     return binary_opening(heard, np.ones(3))
+
+
+def _decibels(waveform: np.ndarray) -> tuple[np.ndarray, float]:
+    """Power of each whole frame [T] of a waveform [N], and the mean power of the louder 40 % of them, dB."""
+    frames = waveform[: len(waveform) // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME].reshape(-1, SAMPLES_PER_FRAME)
+    power = frames.var(axis=1, dtype=np.float64) + 1e-10
+    return 10 * np.log10(power), float(10 * np.log10(power[power >= np.quantile(power, 0.6)].mean()))

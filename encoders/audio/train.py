@@ -39,21 +39,24 @@ CODES, CODE_WIDTH = 512, 16  # of masked prediction
 
 def train_encoder(
     lesson: Lesson, out: Path, config: TrainConfig, keep: Callable[[dict], None], kept: dict | None = None,
-    progress: Callable[[int], object] = lambda steps: None,
+    progress: Callable[[int], object] = lambda steps: None, former: LiteEncoder | None = None,
 ) -> None:  # fmt: skip
-    """Train from scratch, on the CPU. At every checkpoint the weights so far replace `out`, and `keep` is given all
-    that a later call needs as `kept` to go on from there as if nothing had happened. `progress` is told the steps
-    done, after each."""
+    """Train on the CPU, from scratch or on from a ``former`` encoder (`LiteEncoder.go_on_from`).
+
+    At every checkpoint the weights so far replace `out`, and `keep` is given all that a later call needs as `kept` to
+    go on from there as if nothing had happened. `progress` is told the steps done, after each."""
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)  # parameter initialisation and dropout
-        _train(lesson, out, config, keep, kept, progress)
+        _train(lesson, out, config, keep, kept, progress, former)
 
 
 def _train(
     lesson: Lesson, out: Path, config: TrainConfig, keep: Callable[[dict], None], kept: dict | None,
-    progress: Callable[[int], object],
+    progress: Callable[[int], object], former: LiteEncoder | None,
 ) -> None:  # fmt: skip
     network = LiteEncoder(config.shape)
+    if former is not None:
+        network.go_on_from(former)
     heads = Heads(config.shape, lesson.phonetics)
     average = copy.deepcopy(network).eval()
     parameters = [*network.parameters(), *heads.parameters()]
@@ -172,8 +175,9 @@ class Heads(nn.Module):
 def _losses(
     network: LiteEncoder, heads: Heads, batch: dict[str, Any], mel_weight: float, config: TrainConfig
 ) -> dict[str, Tensor]:
+    masked = batch["masked"] if batch["masked"].any() else None
     with torch.autocast("cpu", config.precision, enabled=config.precision != torch.float32):
-        heard = network(batch["waveform"], batch["lookahead"], batch["masked"])
+        heard = network(batch["waveform"], batch["lookahead"], masked)
     features, hidden, logits, track = (
         part.float() for part in (heard.features, heard.hidden, heard.visemes, heard.articulation)
     )
@@ -183,7 +187,8 @@ def _losses(
         logits.flatten(0, 1), batch["visemes"].flatten(), ignore_index=UNKNOWN, label_smoothing=0.05
     )
     losses |= heads.losses(hidden, batch["phones"], batch["english"], config.foreign)
-    losses["masked"] = 0.3 * heads.masked_loss(hidden, target, batch["masked"])
+    if masked is not None:
+        losses["masked"] = 0.3 * heads.masked_loss(hidden, target, masked)
     if heard.prosody is not None:
         losses["prosody"] = 0.5 * _prosody_loss(heard.prosody.float(), batch["prosody"])
     wanted = batch["articulation"]
@@ -194,6 +199,7 @@ def _losses(
 
 
 def _prosody_loss(told: Tensor, wanted: Tensor) -> Tensor:
+    """Of the head [B, T, 4] against what is known of the clean sound; pitch is NaN where there is none."""
     chances = F.binary_cross_entropy_with_logits(told[..., :2], wanted[..., :2].clamp(0, 1))
     return chances + 4 * _masked_mse(told[..., 2:3], wanted[..., 2:3]) + 4 * _masked_mse(told[..., 3:], wanted[..., 3:])
 

@@ -42,6 +42,7 @@ def encoder(
         typer.Option(help="A folder of `moda train speech`; may be repeated. Without any, less is heard."),
     ] = None,
     beds: Beds = None,
+    former: Annotated[Path | None, typer.Option(help="An encoder to go on from; else training begins anew.")] = None,
     work: Work = Path("runs"),
     steps: Steps = None,
     seed: Seed = 0,
@@ -60,7 +61,7 @@ def encoder(
         _limit(threads)
         config = TrainConfig(seed=seed, precision=_precision(bf16))
         config = config if steps is None else replace(config, steps=steps)
-        fit_encoder(corpora, speech or (), work, out, config, tell, load_beds(beds) if beds else None)
+        fit_encoder(corpora, speech or (), work, out, config, tell, load_beds(beds) if beds else None, former)
 
 
 @train.command()

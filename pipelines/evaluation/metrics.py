@@ -13,8 +13,8 @@ from scipy.stats import rankdata
 from contracts import FPS
 from moda.motion import EXPRESSION, LIPS, LONGEST, PITCH, ROLL, ROTATION, UPPER_LIDS, YAW, channel, find_blinks, lip_gap
 
-SHUT = 0.03  # OC, a sixth of a loud syllable: tracked lips come closer on 65 % of spoken p, b, m and 24 % of the rest;
-# in studio footage 59 and 17 %, in phone videos 88 and 39 % (bench/closures.py, 135 clips of 66 speakers)
+SHUT = 0.03  # OC, a sixth of a loud syllable: tracked lips come closer on 68 % of spoken p, b, m and 22 % of the rest
+# (bench/closures.py, training speakers of both sets)
 CLOSURE_TOLERANCE = 1  # frames that a closure may be early or late
 OPENING = 0.03  # OC, prominence of a local maximum that counts as an opening: a sixth of a loud syllable; about 1.8 a
 # second of speech are found in the footage, where people speak 3 to 5 syllables a second

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from contracts import FPS, MOTION_DIM, SAMPLES_PER_FRAME
-from encoders.audio import Beds, another_voice, augment
+from encoders.audio import SETTLING, Beds, another_voice, augment
 from moda.motion import lip_gap
 from pipelines.training.emotions import pseudo_emotion, resting
 from pipelines.training.sets import CorpusError, check_speakers, part, read_sets
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from pipelines.training.sets import Row
 
 STEADY = 100  # px of face from which its head motion is believed
-
-SETTLING = 7  # frames that a mouth takes from speech to rest, and ahead of speech from rest
 
 MOUTH_KEYPOINTS = 11  # the first 11 of the 21: lips, chin, cheeks
 
@@ -64,8 +62,7 @@ def load_corpus(
 ) -> list[Clip]:
     """All clips of one or more sets; those of listening faces too if ``listening``. Raises CorpusError.
 
-    ``progress`` is told how many clips are read, and of how many. A name may mean somebody else in the next
-    set.
+    ``progress`` is told how many clips are read, and of how many. A name may mean somebody else in the next set.
     """
     rows = read_sets(folders, listening=listening)
     row: Row | None = None

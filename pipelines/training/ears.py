@@ -31,11 +31,13 @@ from encoders.audio import (
     Speech,
     TrainConfig,
     frame_labels,
+    load_lite,
     prosody_targets,
     train_encoder,
 )
 from moda import replacing
 from pipelines.training.corpus import Clip, Retake, load_corpus, retake, speaker_weights, split
+from pipelines.training.recordings import BEDS
 from pipelines.training.resume import Resume
 from pipelines.training.sets import CorpusError, Progress
 from pipelines.training.speech import load_speech, manifest, phone_rows
@@ -54,18 +56,23 @@ TEACHER_SHARE = 0.5
 
 def fit_encoder(
     corpora: Sequence[Path], speech: Sequence[Path], work: Path, out: Path, config: TrainConfig,
-    progress: Progress = lambda what, done, total: None, beds: Beds | None = None,
+    progress: Progress = lambda what, done, total: None, beds: Beds | None = None, former: Path | None = None,
 ) -> None:  # fmt: skip
-    """Train the audio encoder on motion sets and, if given, folders of labelled speech (`moda train speech`).
+    """Train the audio encoder on motion sets and, if given, folders of labelled speech (`moda train speech`), from
+    scratch or on from a ``former`` one.
 
-    With beds (`load_beds`), they and what the other recordings say lie under what is heard."""
+    With beds (`load_beds`), they and what the other recordings say lie under what is heard. Raises CorpusError where
+    the former does not fit, EncoderError where it cannot be read."""
+    begun = None if former is None else load_lite(former)
+    if begun is not None and not config.shape.goes_on_from(begun.config):
+        raise CorpusError(f"{former} is of other widths than what is trained, or deeper; leave it out to begin anew")
     lesson = read_lesson(corpora, speech, work, progress, beds, config.precision)
     log.info("%d recordings to train on, %d of other speakers to watch", len(lesson), len(lesson.heldout))
-    company = [len(sound) for kind in ("noise", "babble", "music") for sound in lesson.beds.of(kind)]
+    company = [len(sound) for kind in BEDS for sound in lesson.beds.of(kind)]
     heard = [(len(item.waveform), item.weight) for item in (*lesson.footage, *lesson.speech)]
     tell = partial(progress, "training the encoder")
-    with Resume(out, (config, heard, company)) as resume:
-        train_encoder(lesson, out, config, resume.keep, resume.kept, lambda done: tell(done, config.steps))
+    with Resume(out, (config, heard, company, former and _digest(former.read_bytes()))) as resume:
+        train_encoder(lesson, out, config, resume.keep, resume.kept, lambda done: tell(done, config.steps), begun)
 
 
 def read_lesson(
@@ -130,12 +137,14 @@ class Teacher(NamedTuple):
         )
 
     def save(self, path: Path) -> None:
+        """Raises OSError."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as part:
             torch.save([network.state_dict() for network in self], part)
 
     @classmethod
     def load(cls, path: Path, recipe: TcnConfig) -> Teacher:
+        """What :meth:`save` wrote."""
         networks = []
         for state in torch.load(path, weights_only=True):
             features, channels = len(state["enter.0.weight"]), len(state["mean"])
@@ -150,7 +159,7 @@ def read_teachers(
 ) -> list[Teacher]:  # fmt: skip
     """A teacher for each fold, taught by the others, kept in `work`; phones: [T, 40] of each clip by name."""
     recipes = [TcnConfig(seed=k, precision=precision) for k in range(FOLDS)]
-    taught = [(clip.name, len(clip), folds[clip.speaker]) for clip in training]
+    taught = [(_digest(clip.waveform, clip.articulation, clip.valid), folds[clip.speaker]) for clip in training]
     paths = [work / f"teacher-{_digest(repr((recipe, VARIANTS, taught)).encode())}.pt" for recipe in recipes]
     if all(path.is_file() for path in paths):
         return [Teacher.load(path, recipe) for path, recipe in zip(paths, recipes, strict=True)]
@@ -238,7 +247,7 @@ def teacher_labels(clip: Clip, reader: PhoneReader, work: Path) -> tuple[np.ndar
 
 def known_prosody(waveform: np.ndarray, work: Path) -> np.ndarray:
     """:func:`encoders.audio.prosody_targets` of a recording, kept in `work`."""
-    path = work / "prosody" / f"{_digest(pcm(waveform).tobytes())}.npy"
+    path = work / "prosody" / f"{_digest(pcm(waveform))}.npy"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as part, part.open("wb") as file:
@@ -251,5 +260,8 @@ def pcm(waveform: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(waveform, -1, 1) * 32767).astype(np.int16)
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:24]
+def _digest(*contents: bytes | np.ndarray) -> str:
+    digest = hashlib.sha256()
+    for content in contents:
+        digest.update(content.tobytes() if isinstance(content, np.ndarray) else content)
+    return digest.hexdigest()[:24]

@@ -23,7 +23,7 @@ from encoders.audio.lesson import batches as stretches
 from encoders.audio.network import ARTICULATION_CHANNELS, LiteConfig, LiteEncoder
 from encoders.audio.teachers import Phonetics
 from encoders.audio.train import Heads, log_mel, train_encoder
-from encoders.audio.wav2vec import load_lite, loudness
+from encoders.audio.wav2vec import load_lite, loudness, save_lite
 from moda.motion.layout import LIPS, POSE, lip_gap
 from moda.motion.templates import express
 from moda.network.checkpoint import load_checkpoint
@@ -47,7 +47,7 @@ from pipelines.cli.main import app
 from pipelines.training import corpus as corpora
 from pipelines.training import ears
 from pipelines.training.corpus import load_corpus, retake, speaker_weights, split
-from pipelines.training.ears import by_speaker
+from pipelines.training.ears import by_speaker, fit_encoder
 from pipelines.training.resume import Resume
 from pipelines.training.sets import CorpusError, check_sets, part
 from pipelines.training.tcn import TcnConfig, train_tcn
@@ -447,6 +447,28 @@ def test_encoder_training_writes_an_encoder_that_loads_and_repeats(tmp_path: Pat
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
 
 
+def test_an_encoder_goes_on_from_a_shallower_one_as_it_was(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    former, deeper = LiteEncoder(LiteConfig(layers=2)).eval(), LiteEncoder(LiteConfig(layers=3, prosody=True)).eval()
+    sound = torch.randn(1, 30 * SAMPLES_PER_FRAME)
+    deeper.go_on_from(former)
+    with torch.no_grad():
+        for name, value in former(sound)._asdict().items():
+            assert value is None or torch.equal(value, getattr(deeper(sound), name)), name
+    for other in (LiteConfig(layers=4), LiteConfig(layers=3, mlp=512)):
+        with pytest.raises(ValueError, match="no deeper"):
+            deeper.go_on_from(LiteEncoder(other))
+    config = EncoderTrainConfig(steps=1, batch=2, frames=25, learning_rate=0.0, shape=deeper.config)
+    train_encoder(lesson_of(60), tmp_path / "one", config, lambda _: None, former=former)
+    assert torch.allclose(load_lite(tmp_path / "one").viseme_head.weight, former.viseme_head.weight, atol=1e-3)
+
+
+def test_a_former_encoder_that_does_not_fit_is_told_before_anything_is_read(corpus: Path, tmp_path: Path) -> None:
+    save_lite(LiteEncoder(LiteConfig(layers=2, mlp=512)), tmp_path / "other")
+    with pytest.raises(CorpusError, match="of other widths"):
+        fit_encoder([corpus], [], tmp_path, tmp_path / "out", EncoderTrainConfig(), former=tmp_path / "other")
+
+
 def test_progress_is_kept_until_the_training_is_done(tmp_path: Path) -> None:
     out = tmp_path / "weights.safetensors"
     with pytest.raises(KeyboardInterrupt), Resume(out, "recipe") as resume:
@@ -564,6 +586,9 @@ def test_teachers_are_kept_and_taught_by_the_other_folds(
     folds["bob"] = 2
     teachers()
     assert len(heard) == 12
+    clips[0] = replace(clips[0], waveform=0.5 * clips[0].waveform)  # of the same name and length
+    teachers()
+    assert len(heard) == 18
 
 
 def test_speech_and_level_are_known_everywhere() -> None:
