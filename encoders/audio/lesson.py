@@ -55,11 +55,11 @@ class Lesson:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    steps: int = 8000
+    steps: int = 4000
     batch: int = 12
     frames: int = 100  # 4 s
-    learning_rate: float = 1.5e-3
-    warmup: int = 100
+    learning_rate: float = 1e-3
+    warmup: int = 200
     ema: float = 0.999
     shape: LiteConfig = field(default_factory=LiteConfig.large)
     unseen: float = 0.6  # share of the stretches that is speech without pictures, where there is some
