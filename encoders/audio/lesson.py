@@ -59,7 +59,7 @@ class TrainConfig:
     batch: int = 12
     frames: int = 100  # 4 s
     learning_rate: float = 1e-3
-    warmup: int = 200
+    warmup: int = 200  # steps, of a short training a fifth of all
     ema: float = 0.999
     shape: LiteConfig = field(default_factory=LiteConfig.large)
     unseen: float = 0.6  # share of the stretches that is speech without pictures, where there is some

@@ -67,6 +67,7 @@ def _train(
     muon = torch.optim.Muon(matrices, config.learning_rate, 0.02, adjust_lr_fn="match_rms_adamw")
     adam = torch.optim.AdamW(others, config.learning_rate, betas=(0.9, 0.98), weight_decay=0.02)
     parts: dict[str, Any] = {"network": network, "heads": heads, "average": average, "muon": muon, "adam": adam}
+    warmup = min(config.warmup, config.steps // 5)
     begin = 0
     if kept is not None:
         begin = kept["step"]
@@ -76,7 +77,7 @@ def _train(
     began = time.monotonic()
     for step, batch in enumerate(_ahead(batches(lesson, config, begin)), begin):
         share = step / config.steps
-        rate = config.learning_rate * min(1, (step + 1) / config.warmup) * (0.5 + 0.5 * math.cos(math.pi * share))
+        rate = config.learning_rate * min(1, (step + 1) / max(1, warmup)) * (0.5 + 0.5 * math.cos(math.pi * share))
         for group in [*muon.param_groups, *adam.param_groups]:
             group["lr"] = rate
         network.train()
