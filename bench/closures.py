@@ -7,7 +7,7 @@ the teachers of `moda train encoder`, with the same --work): the choice of `pipe
 samples the tuning speakers of a motion set (clips of four seconds or more), applies every rule of a grid, and compares
 with how the people moved: recall and precision of closures inside speech (+-1 frame), AUC, correlation of the gap.
 Figures are means over clips and samples. Chosen is the best F1 among the rules that cost no more than .005 of the
-correlation; write it into SealRule. Then what bringing the lips together in pauses costs.
+correlation; write it into SealRule. Then what bringing the lips together in pauses and at the ends costs.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def main() -> None:
     chosen = next((rule for rule in best if found[rule][4] >= plain[4] - AFFORDABLE), None)
     print(f"\nchosen: {chosen}\n")
     show("SealRule() as it is", figures(takes, sealed_by(SealRule())))
-    show("and the pauses", figures(takes, close_lips))
+    show("and pauses and ends", figures(takes, close_lips))
 
 
 def spoken_bilabials(clips: list[Clip], work: Path) -> None:
@@ -96,8 +96,10 @@ def spoken_bilabials(clips: list[Clip], work: Path) -> None:
 
 
 def sealed_by(rule: SealRule) -> Edit:
-    """Seals alone, no pauses."""
-    return lambda motion, silence, bilabial: close_lips(motion, np.zeros_like(silence), bilabial, rule)
+    """Seals alone, no pauses and no ends."""
+    return lambda motion, silence, bilabial: close_lips(
+        motion, np.zeros_like(silence), bilabial, rule, begins=False, ends=False
+    )
 
 
 def draw(clips: list[Clip], encoder: Path, weights: Path, samples: int) -> list[Take]:

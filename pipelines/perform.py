@@ -60,7 +60,8 @@ def perform(
             yield held[:0]
         else:
             silence, bilabial = heard[first:end].T
-            yield close_lips(held, silence, bilabial)[done - first : ready - first]
+            closed = close_lips(held, silence, bilabial, begins=first == 0, ends=chunk is None)
+            yield closed[done - first : ready - first]
             done = ready
             drop = max(done - CONTEXT - first, 0)
             held, first = held[drop:], first + drop

@@ -1,10 +1,11 @@
-"""Lips that meet: on p, b and m, and where nobody speaks.
+"""Lips that meet: on p, b and m, where nobody speaks, and in the first and the last frame.
 
 A network that draws lips smoothly leaves many a closure a little open, so where the audio encoder hears a bilabial the
 lips are made to touch, after all smoothing (a hard rule as of JALI, Edwards et al. 2016, doi 10.1145/2897824.2925984).
 And the people the embedded model learned from keep their lips a little apart in the short pauses of their footage, as
 the model would in a long one: in silence of three seconds or more (two at either end) the lips are brought together.
-The rest of the face keeps its expression, and head and eyes live on.
+A video begins and ends with the lips shut, even in the middle of a word: it is seen before and after it plays. The rest
+of the face keeps its expression, and head and eyes live on.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ RAMP = 1.6  # frames, standard deviation: the mouth takes about 0.2 s to shut an
 CONTEXT = SHORTEST + 7  # frames on either side that a frame depends on
 TOUCHING = 0.002  # OC: the renderer shows nothing between lips under .003
 
+#: How far a video's first frames, and its last ones, are shut.
+_AT_EDGE = np.array([1.0, 0.75, 0.4, 0.1], np.float32)
 #: How far a closure has come on the frames beside it: about 80 ms to shut, as long to open.
 _CLOSING = {0: 1.0, 1: 0.5, 2: 0.15}
 
@@ -44,14 +47,21 @@ class SealRule:
 
 
 def close_lips(
-    motion: np.ndarray, silence: np.ndarray, bilabial: np.ndarray, rule: SealRule | None = None
-) -> np.ndarray:
+    motion: np.ndarray, silence: np.ndarray, bilabial: np.ndarray, rule: SealRule | None = None, *,
+    begins: bool = True, ends: bool = True,
+) -> np.ndarray:  # fmt: skip
     """Motion [T, 70] (space ``mesh``) with the lips shut in pauses and sealed on bilabials; no more is changed.
 
-    silence, bilabial: posteriors of the visemes sil and PP, [T].
+    silence, bilabial: posteriors of the visemes sil and PP, [T]. A stretch that ``begins`` a video has its first frame
+    shut, one that ``ends`` it the last.
     """
     seals = seal_gate(bilabial, lip_gap(motion), rule or SealRule())
-    return shut_lips(motion, np.maximum(pause_gate(silence), seals))
+    gate = np.maximum(pause_gate(silence), seals)
+    for edge, shut in ((gate, begins), (gate[::-1], ends)):
+        if shut:
+            near = edge[: len(_AT_EDGE)]  # a view
+            np.maximum(near, _AT_EDGE[: len(near)], out=near)
+    return shut_lips(motion, gate)
 
 
 def pause_gate(silence: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from scipy.ndimage import maximum_filter1d
 
@@ -87,13 +88,28 @@ def speaking(gap: np.ndarray) -> np.ndarray:
 def test_a_bilabial_seals_the_lips_and_nothing_else_does() -> None:
     gap = 0.09 + 0.04 * np.cos(0.5 * np.arange(100))  # closest, .05, at 6.3, 18.8, 31.4, 44, ...
     motion, silence = speaking(gap), np.zeros(100, np.float32)
-    shut = close_lips(motion, silence, bilabial(100, 20, 45), RULE)
+    shut = close_lips(motion, silence, bilabial(100, 20, 45), RULE, begins=False, ends=False)
     found = lip_gap(torch.from_numpy(shut)).numpy()
     assert set(np.flatnonzero(found <= TOUCHING + 1e-6)) == {19, 44}  # where they are closest about a frame ahead
     touched = {frame + offset for frame in (19, 44) for offset in range(-2, 3)}
     assert set(np.flatnonzero(np.abs(shut - motion).max(1) > 0)) == touched
     assert np.abs(np.diff(found)).max() < 0.06  # no snap: a mouth opens .06 OC a frame at 1.5 OC/s
-    np.testing.assert_array_equal(close_lips(motion, silence, bilabial(100), RULE), motion)
+    np.testing.assert_array_equal(
+        close_lips(motion, silence, bilabial(100), RULE, begins=False, ends=False), motion
+    )  # fmt: skip
+
+
+def test_a_video_begins_and_ends_shut_even_in_the_middle_of_a_word() -> None:
+    motion, speech = speaking(np.full(50, 0.15)), np.zeros(50, np.float32)
+    gap = lip_gap(close_lips(motion, speech, speech))
+    assert gap[0] == gap[-1] == pytest.approx(TOUCHING, abs=1e-6) and (gap[4:-4] == gap[25]).all()
+    assert np.abs(np.diff(gap)).max() < 0.06  # no snap
+    parts = [
+        close_lips(motion[a:b], speech[a:b], speech[a:b], begins=a == 0, ends=b == 50) for a, b in ((0, 20), (20, 50))
+    ]
+    np.testing.assert_array_equal(lip_gap(np.concatenate(parts)), gap)
+    for frames in (1, 2, 5):
+        assert lip_gap(close_lips(motion[:frames], speech[:frames], speech[:frames]))[[0, -1]].max() < 0.003
 
 
 def test_lips_that_do_not_approach_are_not_forced() -> None:
@@ -117,7 +133,9 @@ def test_frames_need_no_more_than_their_context() -> None:
     whole = close_lips(speaking(gap), silence, posterior, RULE)
     for first, last in ((0, 64), (64, 128), (300, 400)):
         part = slice(max(0, first - CONTEXT), last + CONTEXT)
-        closed = close_lips(speaking(gap)[part], silence[part], posterior[part], RULE)
+        closed = close_lips(
+            speaking(gap)[part], silence[part], posterior[part], RULE, begins=part.start == 0, ends=part.stop >= 400
+        )
         np.testing.assert_allclose(closed[first - part.start :][: last - first], whole[first:last], atol=1e-3)
 
 
