@@ -15,7 +15,6 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -41,14 +40,16 @@ from pipelines.training.recordings import BEDS
 from pipelines.training.resume import Resume
 from pipelines.training.sets import CorpusError, Progress
 from pipelines.training.speech import load_speech, manifest, phone_rows
-from pipelines.training.tcn import MEL_FEATURES, Tcn, TcnConfig, TcnExample, mel_features, train_tcn
+from pipelines.training.tcn import Tcn, TcnConfig, TcnExample, mel_features, train_tcn
 
 log = logging.getLogger(__name__)
 
 #: How often a teacher hears each clip in another room and at another tempo.
 VARIANTS = 5
-#: Networks that label speech with mouths, each taught by the footage of all speakers but every third.
+#: Teachers that label speech with mouths, each taught by the footage of all speakers but every third.
 FOLDS = 3
+#: Networks of a teacher, which differ in their seeds. One that hears log-mel alone makes their mean worse.
+NETWORKS = 2
 #: Weight of what they think of a speaker they do not know, beside how that speaker moved: people say the same in many
 #: ways, and what cannot be heard cannot be learnt.
 TEACHER_SHARE = 0.5
@@ -116,41 +117,44 @@ def read_lesson(
     return Lesson(footage, unseen, watched, phonetics, ((0 - mean) / std).astype(np.float32), beds or Beds())
 
 
-class Teacher(NamedTuple):
-    """Two networks that tell the mouth; the mean of what they say follows lips better than either."""
+class Teacher:
+    """Networks that tell the mouth from log-mel and phones; the mean of what they say follows lips better than one."""
 
-    both: Tcn  # hears log-mel and phones
-    mel: Tcn  # hears log-mel alone
+    def __init__(self, networks: Sequence[Tcn]) -> None:
+        self.networks = networks
 
     def think(self, features: Tensor) -> np.ndarray:
         """:func:`teacher_features` [T, 200] -> articulation [T, 34] in units"""
-        return (self.both.predict(features) + self.mel.predict(features[:, :MEL_FEATURES])) / 2
+        return np.asarray(np.mean([network.predict(features) for network in self.networks], axis=0))
 
     @classmethod
-    def taught(cls, examples: list[TcnExample], recipe: TcnConfig, progress: Callable[[int, int], object]) -> Teacher:
-        """By recordings with both features."""
-        steps = recipe.steps
-        mel = [replace(one, features=one.features[:, :MEL_FEATURES]) for one in examples]
-        return cls(
-            train_tcn(examples, recipe, lambda done: progress(done, 2 * steps)),
-            train_tcn(mel, recipe, lambda done: progress(steps + done, 2 * steps)),
-        )
+    def taught(
+        cls, examples: list[TcnExample], recipes: Sequence[TcnConfig], progress: Callable[[int, int], object]
+    ) -> Teacher:
+        total, networks = sum(recipe.steps for recipe in recipes), list[Tcn]()
+        for recipe in recipes:
+
+            def tell(done: int, before: int = len(networks) * recipe.steps) -> None:
+                progress(before + done, total)
+
+            networks.append(train_tcn(examples, recipe, tell))
+        return cls(networks)
 
     def save(self, path: Path) -> None:
         """Raises OSError."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as part:
-            torch.save([network.state_dict() for network in self], part)
+            torch.save([network.state_dict() for network in self.networks], part)
 
     @classmethod
-    def load(cls, path: Path, recipe: TcnConfig) -> Teacher:
+    def load(cls, path: Path, recipes: Sequence[TcnConfig]) -> Teacher:
         """What :meth:`save` wrote."""
         networks = []
-        for state in torch.load(path, weights_only=True):
+        for recipe, state in zip(recipes, torch.load(path, weights_only=True), strict=True):
             features, channels = len(state["enter.0.weight"]), len(state["mean"])
             networks.append(Tcn(recipe, features, torch.zeros(channels), torch.ones(channels)).eval())
             networks[-1].load_state_dict(state)
-        return cls(*networks)
+        return cls(networks)
 
 
 def read_teachers(
@@ -158,20 +162,19 @@ def read_teachers(
     precision: torch.dtype,
 ) -> list[Teacher]:  # fmt: skip
     """A teacher for each fold, taught by the others, kept in `work`; phones: [T, 40] of each clip by name."""
-    recipes = [TcnConfig(seed=k, precision=precision) for k in range(FOLDS)]
     taught = [(_digest(clip.waveform, clip.articulation, clip.valid), folds[clip.speaker]) for clip in training]
-    paths = [work / f"teacher-{_digest(repr((recipe, VARIANTS, taught)).encode())}.pt" for recipe in recipes]
-    if all(path.is_file() for path in paths):
-        return [Teacher.load(path, recipe) for path, recipe in zip(paths, recipes, strict=True)]
-    progress("hearing the footage for the teachers", 0, 0)
-    examples = teacher_examples(training, phones, np.random.default_rng(0))
+    teachers: list[Teacher] = []
+    examples: list[TcnExample] = []
     owners = [clip.speaker for _ in range(VARIANTS) for clip in training]
-    teachers = []
-    for k, (recipe, path) in enumerate(zip(recipes, paths, strict=True)):
-        both = [one for one, speaker in zip(examples, owners, strict=True) if folds[speaker] != k]
-        tell = partial(progress, f"training teacher {k + 1} of {FOLDS}")
-        teachers.append(Teacher.taught(both, recipe, tell))
-        teachers[-1].save(path)
+    for k in range(FOLDS):
+        recipes = [TcnConfig(seed=k + FOLDS * n, precision=precision) for n in range(NETWORKS)]
+        path = work / f"teacher-{_digest(repr((k, recipes, VARIANTS, taught)).encode())}.pt"
+        if not path.is_file():
+            progress("hearing the footage for the teachers", 0, 0)
+            examples = examples or teacher_examples(training, phones, np.random.default_rng(0))
+            others = [one for one, speaker in zip(examples, owners, strict=True) if folds[speaker] != k]
+            Teacher.taught(others, recipes, partial(progress, f"training teacher {k + 1} of {FOLDS}")).save(path)
+        teachers.append(Teacher.load(path, recipes))
     return teachers
 
 

@@ -583,6 +583,9 @@ def test_teachers_are_kept_and_taught_by_the_other_folds(
     for one, other in zip(first, again, strict=True):
         assert np.array_equal(one.think(features), other.think(features))
     assert not np.array_equal(first[0].think(features), first[1].think(features))
+    one, other = (network.predict(features) for network in first[0].networks)
+    assert not np.array_equal(one, other)
+    np.testing.assert_allclose(first[0].think(features), (one + other) / 2, rtol=1e-6)
     folds["bob"] = 2
     teachers()
     assert len(heard) == 12
