@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from encoders.audio.augmentation import Beds
-from encoders.audio.lesson import LOOKAHEADS, Lesson, TrainConfig
+from encoders.audio.lesson import Lesson, TrainConfig
 from encoders.audio.prosody import speech_frames
 from encoders.audio.train import train_encoder
 from encoders.audio.wav2vec import AudioEncoder, load_lite
@@ -44,6 +44,7 @@ from pipelines.training.sets import JUDGED
 Recipe = tuple[Lesson, TrainConfig]
 SCRATCH = "from scratch"
 NOISE = 10.0  # dB
+LIVE = 3  # frames of look-ahead, 120 ms
 
 
 def _without(origin: str) -> Callable[[Lesson, TrainConfig], Recipe]:
@@ -74,7 +75,6 @@ ROWS: dict[str, Callable[[Lesson, TrainConfig], Recipe]] = {
     SCRATCH: lambda lesson, config: (lesson, config),
     "4 M parameters": _shaped(layers=4),
     "12 M parameters": _shaped(layers=14),
-    "without short look-ahead": _trained(ahead=0.0),
     "without prosody": _shaped(prosody=False),
     "masked prediction": _trained(masked=0.5),
     "without rest": _trained(quiet=0.0, nobody=0.0),
@@ -160,7 +160,7 @@ def judge(listener: AudioEncoder, clips: list[Clip]) -> list[ClipScore]:
             "r in speech": correlation(real[inside], found[inside]),
             "AUC": closure_auc(real[inside], found[inside]),
             "r at 10 dB": correlation(real[clip.valid], heard(under_noise(clip, NOISE))[clip.valid]),
-            "r at 120 ms": correlation(real[clip.valid], heard(clip.waveform, LOOKAHEADS[1])[clip.valid]),
+            "r at 120 ms": correlation(real[clip.valid], heard(clip.waveform, LIVE)[clip.valid]),
         }
         own = {f"{name}, {clip.set}": value for name, value in figures.items() if name in ("r", "AUC")}
         scores.append(ClipScore(clip.speaker, figures | own, clip.set))

@@ -18,7 +18,6 @@ from encoders.audio.visemes import VISEMES
 from encoders.audio.wav2vec import loudness
 
 UNKNOWN = -1
-LOOKAHEADS = (2, 3, 4)  # frames, 80 to 160 ms
 MASKED = 5  # frames of a masked span, .2 s, as in wav2vec 2.0
 SETTLING = 7  # frames that a mouth takes from speech to rest, and ahead of speech from rest
 SILENT = (0.0, 0.0, 0.0, float("nan"))  # prosody where nobody speaks
@@ -65,7 +64,6 @@ class TrainConfig:
     unseen: float = 0.6  # share of the stretches that is speech without pictures, where there is some
     nobody: float = 0.04  # share of the stretches in which nobody speaks, where there are beds
     quiet: float = 0.2  # share of the stretches that begin or end in silence
-    ahead: float = 0.5  # share of the steps that hear no further than LOOKAHEADS
     masked: float = 0.0  # share of the stretches of which spans are masked, to be told from the rest
     foreign: float = 0.3  # weight of the recogniser's mouth shapes outside English
     checkpoint: int = 200
@@ -77,11 +75,10 @@ def batches(lesson: Lesson, config: TrainConfig, begin: int) -> Iterator[dict[st
     items, odds = [*lesson.footage, *lesson.speech], _odds(lesson, config.unseen)
     for step in range(begin, config.steps):
         rng = np.random.default_rng([config.seed, step])
-        lookahead = int(rng.choice(LOOKAHEADS)) if rng.random() < config.ahead else None
         chosen = [items[i] for i in rng.choice(len(odds), config.batch, p=odds)]
         rows = [_excerpt(item, config, lesson, rng) | {"masked": _mask(config, rng)} for item in chosen]
         batch: dict[str, Any] = {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in rows[0]}
-        yield batch | {"english": torch.tensor([item.english for item in chosen]), "lookahead": lookahead}
+        yield batch | {"english": torch.tensor([item.english for item in chosen])}
 
 
 def _mask(config: TrainConfig, rng: np.random.Generator) -> np.ndarray:

@@ -142,17 +142,11 @@ class FrameAligned(nn.Module):
 
         return convolve
 
-    def transform(self, features: Tensor, lookahead: int | None = None) -> Tensor:
-        """convolutional features [B, T, C] -> last hidden state [B, T, D].
-
-        With a ``lookahead`` frame t depends on frames up to t + lookahead alone; for transformers with layer norm
-        before attention (``do_stable_layer_norm``).
-        """
+    def transform(self, features: Tensor) -> Tensor:
+        """convolutional features [B, T, C] -> last hidden state [B, T, D]."""
         projected = self.backbone.feature_projection(features)
         hidden = projected[0] if isinstance(projected, tuple) else projected
-        if lookahead is None:
-            return self.backbone.encoder(hidden).last_hidden_state
-        return _transform_ahead(self.backbone.encoder, hidden, lookahead)
+        return self.backbone.encoder(hidden).last_hidden_state
 
     def hidden_states(self, features: Tensor) -> Tensor:
         """convolutional features [B, T, C] -> hidden states of all layers [B, T, L, D]; by one thread at a time."""
@@ -173,25 +167,6 @@ def _fix_norm(layer: Any, recording: Recording) -> Callable[[Tensor], Tensor]:
     weight = (gain[:, None] * kernel)[:, None].to(layer.conv.weight)
     bias = (layer.layer_norm.bias.double().cpu() - gain * (kernel @ mean)).to(weight)
     return lambda x: layer.activation(F.conv1d(x, weight, bias, stride=layer.conv.stride))
-
-
-def _transform_ahead(encoder: Any, hidden: Tensor, lookahead: int) -> Tensor:
-    """The transformer under a short look-ahead: its first layer alone sees beyond a frame, all others look back."""
-    place = encoder.pos_conv_embed
-    positions = place.activation(_convolve_back(place.conv, hidden.transpose(1, 2)))
-    hidden = encoder.dropout(hidden + positions.transpose(1, 2))
-    frames = torch.arange(hidden.shape[1], device=hidden.device)
-    ahead = frames[None] - frames[:, None]  # [T, T] how far a key lies ahead of a query
-    for number, layer in enumerate(encoder.layers):
-        seen = ahead <= (0 if number else lookahead)
-        hidden = layer(hidden, attention_mask=seen[None, None])
-    return encoder.layer_norm(hidden)
-
-
-def _convolve_back(conv: Any, x: Tensor) -> Tensor:
-    """A centred nn.Conv1d over x [B, C, T] without its taps on later frames."""
-    half = conv.kernel_size[0] // 2
-    return F.conv1d(F.pad(x, (half, 0)), conv.weight[..., : half + 1], conv.bias, groups=conv.groups)
 
 
 @contextmanager
@@ -217,6 +192,10 @@ class Heard(NamedTuple):
     visemes: Tensor  # [B, T, 15] logits
     prosody: Tensor | None  # [B, T, 4] encoders.audio.prosody.HEARD
     articulation: Tensor  # [B, T, 34] standardised
+
+    def at(self, frame: int) -> Heard:
+        """That frame alone: [B, 1, ...]."""
+        return Heard(*(None if part is None else part[:, frame : frame + 1] for part in self))  # type: ignore[arg-type]
 
 
 class LiteEncoder(nn.Module):
@@ -249,19 +228,14 @@ class LiteEncoder(nn.Module):
                 nn.init.zeros_(last.weight)
                 nn.init.zeros_(last.bias)
 
-    def forward(self, waveform: Tensor, lookahead: int | None = None, masked: Tensor | None = None) -> Heard:
-        """waveform [B, 640 T]; with a ``lookahead`` frame t hears up to 2.5 ms beyond frame t + lookahead; frames that
-        are ``masked``, bool [B, T], are not heard by the transformer."""
+    def forward(self, waveform: Tensor, masked: Tensor | None = None) -> Heard:
+        """waveform [B, 640 T]; frames that are ``masked``, bool [B, T], are not heard by the transformer."""
         features = self.frames.convolve(waveform)
         heard = features if masked is None else features.masked_fill(masked[..., None], 0)
-        hidden = self.frames.transform(heard, lookahead)
+        hidden = self.frames.transform(heard)
         visemes = self.viseme_head(hidden)
         joined = torch.cat([hidden, visemes.softmax(-1)], dim=-1)  # [B, T, D + 15]
         joined = F.dropout(joined, 0.2, self.training).transpose(1, 2)
-        if lookahead is None:
-            track = self.articulation_head(joined)
-        else:
-            first, activation, last = self.articulation_head
-            track = _convolve_back(last, activation(_convolve_back(first, joined)))
+        track = self.articulation_head(joined)
         prosody = None if self.prosody_head is None else self.prosody_head(hidden)
         return Heard(features, hidden, visemes, prosody, track.transpose(1, 2))

@@ -5,7 +5,7 @@
 * how it is said: the prosody head tells voice, level and pitch of the clean sound;
 * a phone recogniser: the hidden states tell hama's phone posteriors, outside English only their mouth shapes;
 * log-mel: the convolutions regress the spectrogram, which a raw-waveform front end is otherwise slow to find.
-The heads of the last two are dropped after training. Half of the steps hear no more than LOOKAHEADS beyond a frame.
+The heads of the last two are dropped after training.
 """
 
 from __future__ import annotations
@@ -105,12 +105,12 @@ def _train(
 
 
 @torch.inference_mode()
-def evaluate_encoder(network: LiteEncoder, heldout: list[Speech], lookahead: int | None = None) -> dict[str, float]:
+def evaluate_encoder(network: LiteEncoder, heldout: list[Speech]) -> dict[str, float]:
     """Viseme frame accuracy; correlation of the inner-lip gap and of all mouth channels, per clip, then averaged."""
     right, count, gaps, channels = 0, 0, [], []
     for item in heldout:
         waveform = torch.from_numpy(_unit(item.waveform))
-        heard = network(waveform[None], lookahead)
+        heard = network(waveform[None])
         known = item.visemes != UNKNOWN
         right += int((heard.visemes[0].argmax(-1).numpy() == item.visemes)[known].sum())
         count += int(known.sum())
@@ -178,7 +178,7 @@ def _losses(
 ) -> dict[str, Tensor]:
     masked = batch["masked"] if batch["masked"].any() else None
     with torch.autocast("cpu", config.precision, enabled=config.precision != torch.float32):
-        heard = network(batch["waveform"], batch["lookahead"], masked)
+        heard = network(batch["waveform"], masked)
     features, hidden, logits, track = (
         part.float() for part in (heard.features, heard.hidden, heard.visemes, heard.articulation)
     )

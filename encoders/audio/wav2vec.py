@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from threading import Lock
 
@@ -22,12 +23,15 @@ from torch import Tensor
 from transformers import AutoModel, HubertModel, Wav2Vec2Model
 
 from contracts import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, AudioFeatures, ModaError
-from encoders.audio.network import ARTICULATION_CHANNELS, DEEPEST, FrameAligned, LiteConfig, LiteEncoder
+from encoders.audio.network import ARTICULATION_CHANNELS, DEEPEST, FrameAligned, Heard, LiteConfig, LiteEncoder
 from encoders.audio.prosody import TOLD, Prosody
 from encoders.audio.published import Recording, heard_frames
 from encoders.audio.visemes import VISEMES
 
 EMBEDDED = Path(__file__).parents[1] / "assets" / "wav2vec_lite.safetensors"
+
+LISTENED = 2 * FPS  # frames that a live voice is heard before the frame that is told
+LIVE_BATCH = 32  # such frames that are told at once
 
 LARGEST = 2**20  # numbers in the config of a checkpoint; the rate of the sound is among them
 
@@ -92,8 +96,9 @@ class AudioEncoder:
         Every chunk is encoded with `overlap` frames of context on either side, which are dropped; by default 2 s, and
         4 s for published checkpoints. Level is normalised once, for the whole recording. Yields ceil(N / 640) frames in
         all; the last partial frame is filled with zeros. With a ``tail``, so many frames of silence follow the whole
-        ones. With a ``lookahead`` a frame of the embedded encoder hears so many frames beyond itself and no more, as a
-        live voice is heard. Published checkpoints hear the sound as :class:`encoders.audio.published.Recording` says.
+        ones. With a ``lookahead`` a frame of the embedded encoder is heard two seconds after it began to listen and so
+        many frames before it stops, as a live voice is; that takes some fifty times as long. Published checkpoints hear
+        the sound as :class:`encoders.audio.published.Recording` says.
         """
         if isinstance(self.network, LiteEncoder):
             encode, context = self._lite(self.network, waveform, lookahead), 2 * FPS
@@ -133,15 +138,26 @@ class AudioEncoder:
         """What encodes frames first .. last - 1 of a recording at unit loudness."""
         offset, gain = float(waveform.mean()), 1.0 / loudness(waveform)
 
-        def encode(first: int, last: int) -> AudioFeatures:
+        def cut(first: int, last: int) -> Tensor:
             piece = waveform[first * SAMPLES_PER_FRAME : last * SAMPLES_PER_FRAME].astype(np.float32)
             piece = (piece - offset) * gain
-            piece = np.pad(piece, (0, (last - first) * SAMPLES_PER_FRAME - len(piece)))
-            heard = network(torch.from_numpy(piece)[None].to(self.device), lookahead)
-            prosody = None if heard.prosody is None else heard.prosody[0]
-            return AudioFeatures(heard.hidden[0][:, None], heard.visemes[0].softmax(-1), prosody, heard.articulation[0])
+            return torch.from_numpy(np.pad(piece, (0, (last - first) * SAMPLES_PER_FRAME - len(piece)))).to(self.device)
 
-        return encode
+        def encode(first: int, last: int) -> AudioFeatures:
+            return _features(network(cut(first, last)[None]))
+
+        def encode_live(first: int, last: int) -> AudioFeatures:
+            end = heard_frames(len(waveform))
+            spans = [(max(0, t - LISTENED), t, min(end, t + 1 + (lookahead or 0))) for t in range(first, last)]
+            heard = []
+            for (before, _), equal in groupby(spans, lambda span: (span[1] - span[0], span[2] - span[1])):
+                windows = [cut(begin, stop) for begin, _, stop in equal]
+                for i in range(0, len(windows), LIVE_BATCH):
+                    now = network(torch.stack(windows[i : i + LIVE_BATCH]))
+                    heard.append(_features(now.at(before)))
+            return _joined(heard)
+
+        return encode if lookahead is None else encode_live
 
     def _published(self, network: FrameAligned, recording: Recording) -> Callable[[int, int], AudioFeatures]:
         """What encodes frames first .. last - 1 of a recording by the published chain, for rising first and last."""
@@ -158,6 +174,23 @@ class AudioEncoder:
                 return AudioFeatures(network.hidden_states(kept[0])[0])
 
         return encode
+
+
+def _joined(parts: list[AudioFeatures]) -> AudioFeatures:
+    def cat(name: str) -> Tensor | None:
+        found = [getattr(part, name) for part in parts]
+        return None if found[0] is None else torch.cat(found)
+
+    return AudioFeatures(
+        torch.cat([part.hidden for part in parts]), cat("visemes"), cat("prosody"), cat("articulation")
+    )
+
+
+def _features(heard: Heard) -> AudioFeatures:
+    """Of all rows, one behind the other."""
+    prosody = None if heard.prosody is None else heard.prosody.flatten(0, 1)
+    hidden, visemes = heard.hidden.flatten(0, 1)[:, None], heard.visemes.flatten(0, 1).softmax(-1)
+    return AudioFeatures(hidden, visemes, prosody, heard.articulation.flatten(0, 1))
 
 
 def loudness(waveform: np.ndarray, block: int = 1000) -> float:

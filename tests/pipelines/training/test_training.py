@@ -540,7 +540,7 @@ def test_lips_that_rest_are_not_moved_to_what_is_foretold() -> None:
 def test_masked_frames_are_not_heard_and_alone_are_asked_for() -> None:
     torch.manual_seed(0)
     lesson, shape = lesson_of(60), LiteConfig.large()
-    batch = next(stretches(lesson, EncoderTrainConfig(steps=1, batch=6, frames=50, masked=0.5, ahead=0), 0))
+    batch = next(stretches(lesson, EncoderTrainConfig(steps=1, batch=6, frames=50, masked=0.5), 0))
     rows = batch["masked"].float().mean(1)
     assert (rows == 0).any() and ((rows > 0.15) & (rows < 0.5)).any()
     network, heads = LiteEncoder(shape).eval(), Heads(shape, lesson.phonetics)
