@@ -63,9 +63,12 @@ def _train(
     # Muon (K. Jordan 2024) trains the transformer's matrices: it gets there in about two thirds of AdamW's steps.
     matrices = [parameter for parameter in network.frames.backbone.encoder.parameters() if parameter.ndim == 2]
     known = {id(matrix) for matrix in matrices}
-    others = [parameter for parameter in parameters if id(parameter) not in known]
+    others = [parameter for parameter in network.parameters() if id(parameter) not in known]
     muon = torch.optim.Muon(matrices, config.learning_rate, 0.02, adjust_lr_fn="match_rms_adamw")
-    adam = torch.optim.AdamW(others, config.learning_rate, betas=(0.9, 0.98), weight_decay=0.02)
+    adam = torch.optim.AdamW(
+        [{"params": [*heads.parameters()]}, {"params": others}], config.learning_rate, betas=(0.9, 0.98),
+        weight_decay=0.02,
+    )  # fmt: skip
     parts: dict[str, Any] = {"network": network, "heads": heads, "average": average, "muon": muon, "adam": adam}
     warmup = min(config.warmup, config.steps // 5)
     begin = 0
@@ -77,8 +80,12 @@ def _train(
     began = time.monotonic()
     for step, batch in enumerate(_ahead(batches(lesson, config, begin)), begin):
         share = step / config.steps
-        rate = config.learning_rate * min(1, (step + 1) / max(1, warmup)) * (0.5 + 0.5 * math.cos(math.pi * share))
-        for group in [*muon.param_groups, *adam.param_groups]:
+        anneal, risen = 0.5 + 0.5 * math.cos(math.pi * share), (step + 1) / max(1, warmup)
+        # what a former encoder has learnt waits for heads that know what to ask for
+        rates = [config.learning_rate * anneal * min(1, max(0, risen - wait)) for wait in (0, former is not None)]
+        heads_group, *groups = [*adam.param_groups, *muon.param_groups]
+        heads_group["lr"], rate = rates
+        for group in groups:
             group["lr"] = rate
         network.train()
         losses = _losses(network, heads, batch, max(0.05, 0.5 * (1 - 3 * share)), config)
