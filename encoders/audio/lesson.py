@@ -54,7 +54,7 @@ class Lesson:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    steps: int = 4000
+    steps: int = 6000
     batch: int = 12
     frames: int = 100  # 4 s
     learning_rate: float = 1e-3
