@@ -12,9 +12,9 @@ from scipy.signal import istft, stft
 from contracts import SAMPLE_RATE
 from encoders.audio.wav2vec import loudness
 
-COMPANY = 0.5  # share of the speech that is not alone
-#: How often each kind of bed lies under such speech, and how far below it [dB].
-ODDS = {"noise": 0.3, "babble": 0.25, "music": 0.3}
+#: How often each kind of bed lies under speech, and how far below it [dB]. More of them cost clean speech more than
+#: they gain under noise.
+ODDS = {"noise": 0.07, "babble": 0.07, "music": 0.07}
 BELOW = (-5.0, 20.0)
 VOICES = (3, 8)  # fewest and most that babble
 
@@ -84,8 +84,7 @@ def augment(sound: np.ndarray, rng: np.random.Generator, beds: Beds | None = Non
     hertz = np.fft.rfftfreq(padded, 1 / SAMPLE_RATE)
     spectrum = _filtered(rfft(sound, padded), hertz, padded, rng)
     sound = irfft(spectrum, padded)[:size].astype(np.float32)
-    if rng.random() < COMPANY:
-        sound = _accompanied(sound, hertz, padded, rng, beds or Beds())
+    sound = _accompanied(sound, hertz, padded, rng, beds or Beds())
     if rng.random() < 0.15:  # codec
         sound = _companded(sound, rng) if rng.random() < 0.5 else _thinned(sound, rng)
     sound = sound / loudness(sound) * rng.uniform(0.85, 1.15)

@@ -54,16 +54,16 @@ class Lesson:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    steps: int = 6000
+    steps: int = 5000
     batch: int = 12
     frames: int = 100  # 4 s
-    learning_rate: float = 1e-3
+    learning_rate: float = 6e-4
     warmup: int = 200  # steps, of a short training a fifth of all
     ema: float = 0.999
     shape: LiteConfig = field(default_factory=LiteConfig.large)
     unseen: float = 0.6  # share of the stretches that is speech without pictures, where there is some
     nobody: float = 0.04  # share of the stretches in which nobody speaks, where there are beds
-    quiet: float = 0.2  # share of the stretches that begin or end in silence
+    quiet: float = 0.15  # share of the stretches that begin or end in silence
     masked: float = 0.0  # share of the stretches of which spans are masked, to be told from the rest
     foreign: float = 0.3  # weight of the recogniser's mouth shapes outside English
     checkpoint: int = 200
